@@ -88,7 +88,7 @@ class FoundTables(Struct, kw_only=True):
         for name in sorted(written):
             kind: Kind = "written" if name in self.changed else "inserted"
             kind = "made" if name in self.empty else kind
-            yield Use(f"table:{name}", kind, "seen", versions.get(name, ""))
+            yield Use(f"table:{name}", kind, versions.get(name, ""))
         groups: tuple[tuple[set[str], Kind], ...] = (
             (self.read, "read"),
             (self.missed - written, "missed"),

@@ -211,6 +211,13 @@ RULES = {
         meaning='`"none"`: the tool commits by itself; `orch` neither commits nor rolls back',
         sets="commits_by_itself",
     ),
+    "trace": Rule(
+        read=_read_flag,
+        example='"trace": False',
+        meaning="`False`: `orch` does not ask the kernel which files the tool uses. For programs that need rights of "
+        "their own, as `sudo` does",
+        sets="is_traced",
+    ),
 }
 
 

@@ -5,7 +5,7 @@ A module with a problem becomes a `BrokenTool`, and the other tools stay usable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import asdict, replace
@@ -37,7 +37,7 @@ from discover_orch.discovery.tagged_modules import (
 from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import NO_TOOLS, Problem
-from discover_orch.model.flow_edges import Written, edges, upstream, with_certain
+from discover_orch.model.flow_edges import Written, edges, upstream
 from discover_orch.model.tool import OldPlace, Tool, ToolNames, build_names
 from discover_orch.source.facts import BrokenTool, ConfFacts, PassedOver, Scan
 
@@ -107,9 +107,11 @@ class Registry(Struct, frozen=True, kw_only=True):
         """
         return self._reach(starts, (self.before, self.flow), is_backwards=True)
 
-    def downstream(self, starts: Iterable[str]) -> frozenset[str]:
-        """The starts and all tools that depend on them, by the same rules."""
-        edges = (graph.reverse(self.before), graph.reverse(self.flow))
+    def downstream(self, starts: Iterable[str], whole: Collection[str] = ()) -> frozenset[str]:
+        """The starts and all tools that depend on them, by the same rules. For the `whole`, whose reads were all seen,
+        `AFTER` says only when they run."""
+        before = {one: others for one, others in self.before.items() if one not in whole}
+        edges = (graph.reverse(before), graph.reverse(self.flow))
         return self._reach(starts, edges, is_backwards=False)
 
     def _reach(
@@ -211,12 +213,9 @@ def build_registry(
 
 def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
     """The same tools in the order that follows from the observed data flow."""
-    flows = with_certain(
-        {
-            module: _dataflow_of(tool, observed.get(module))
-            for module, tool in registry.tools.items()
-        }
-    )
+    flows = {
+        module: _dataflow_of(tool, observed.get(module)) for module, tool in registry.tools.items()
+    }
     written = Written(flows.values())
     readers = edges(flows, written)
     configured = tuple(stage.name for stage in registry.stages if stage.is_configured)

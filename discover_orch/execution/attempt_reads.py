@@ -26,7 +26,6 @@ from discover_orch.staleness.tool_result import (
     Key,
     Success,
     ToolResult,
-    without_paths,
 )
 
 
@@ -89,42 +88,34 @@ class ReadFiles:
         shared: Iterable[Observation],
         before: ToolResult,
         own: Collection[Key],
-        came: Collection[str],
     ) -> Read:
-        """The files that it read or declares to read, and what its globs match. `own` is what it surely wrote, and
-        `came` what came into folders that it listed while it ran."""
+        """The files that it read or declares to read, and what its globs match. `own` is what it wrote."""
         found = Read(before, seen.began)
         if tool.inputs:  # as it is now: earlier tools have written
             now = Versions(self._root, seen.database)
             for key in now.declared(tool.inputs):
                 if key.startswith("glob:"):
-                    found.versions[key] = without_paths(now.version(key), came)
+                    found.versions[key] = now.version(key)
                 elif key not in own:
                     self._add_file(key, None, found)
-        # Whoever wrote these, they were read after that alone.
-        made = {one.key for one in seen.find("file", "written") if one.via != "seen"}
         for one in (seen, *shared):
             found.began = one.began
             for use in one.find("file", "read", "opened"):
                 if use.key not in own and found.versions.get(use.key) != UNSURE:
-                    self._add_file(use.key, use.state, found, one is seen and use.key in made)
+                    self._add_file(use.key, use.state, found)
         return found
 
-    def _add_file(
-        self, key: Key, mark: str | None, read: Read, is_read_after: bool = False
-    ) -> None:
+    def _add_file(self, key: Key, mark: str | None, read: Read) -> None:
         """Adds the version of the file as the tool read it, and its mark if that stands for the version, or the
-        content if the version is unsure. `mark` is its state when the tool had ended, None for a file that the tool
-        was not seen to read; `is_read_after`: after it was written."""
-        version, known = self._read_file(key, mark, read, is_read_after)
+        content if the version is unsure. `mark` is its state as it was read, None for a file that the tool was not
+        seen to read."""
+        version, known = self._read_file(key, mark, read)
         read.versions[key] = version
         read.marks.pop(key, None)
         if known:
             read.marks[key] = known
 
-    def _read_file(
-        self, key: Key, mark: str | None, read: Read, is_read_after: bool
-    ) -> tuple[str, str]:
+    def _read_file(self, key: Key, mark: str | None, read: Read) -> tuple[str, str]:
         path = key.partition(":")[2]
         last = read.before.success
         if mark is not None and not path.endswith("-wal"):
@@ -142,7 +133,7 @@ class ReadFiles:
         is_log = path.endswith("-wal")  # a reader of a database may change its ctime
         changed = found.st_mtime_ns if is_log else found.st_ctime_ns
         is_changed = self.is_changed_meanwhile(path, changed, read.began)
-        if not is_read_after and (is_changed or self._has_left_state(key, current, read.before)):
+        if is_changed or self._has_left_state(key, current, read.before):
             content, known = hash_file(full, found)
             # The same content as when it began: a link was made to it, or a process of the tool wrote the same again.
             # Where the last success was unsure too, its mark is the content that it left.

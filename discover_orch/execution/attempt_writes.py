@@ -1,4 +1,4 @@
-"""What an attempt of a tool left: the files and tables that it wrote, made or removed, and how sure that is."""
+"""What an attempt of a tool left: the files and tables that it wrote, made or removed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
+from discover_orch.model.observation import MADE, WRITTEN, Observation
 from discover_orch.model.table_keys import WHOLE, table_key
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Step
-from discover_orch.staleness.input_versions import Versions, meets_input, read_mark
+from discover_orch.staleness.input_versions import Versions, read_mark
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
-    Evidence,
     Key,
     Seq,
     ToolResult,
@@ -28,7 +27,7 @@ from discover_orch.staleness.tool_result import (
 
 class AttemptEnd(Struct, frozen=True, kw_only=True):
     """The end of an attempt: of which step, as its worker reported it, and when it began and ended. `database` is the
-    number of the database; `before` is what was remembered of the tool; `is_alone` is as of `Success`."""
+    number of the database; `before` is what was remembered of the tool."""
 
     step: Step
     event: ToolFinished
@@ -36,7 +35,6 @@ class AttemptEnd(Struct, frozen=True, kw_only=True):
     ended: Seq
     database: int
     before: ToolResult
-    is_alone: bool = True
 
     @property
     def tool(self) -> Tool:
@@ -54,21 +52,13 @@ def find_writes(
     tool, ended, database, before = end.tool, end.ended, end.database, end.before
     found: dict[Key, Write] = {}
     new = _find_new(seen, before)
-    aside = {use.key for use in seen.uses if use.via == "aside"}
+    others = [flow for one, flow in flows.items() if one != tool.module]
     for use in seen.find("file", *WRITTEN):
-        if use.via in ("kernel", "command"):
-            evidence = find_evidence(use, seen, end)
-            # It can only make this one stale, and for one run: see `keep` in `add_success`.
-            is_checked = end.is_alone or evidence == "sure"
-            may_add = use.kind != "updated"
-            found[use.key] = Write(ended, use.state, is_checked, may_add, evidence=evidence)
-            continue
+        mark = use.state or read_mark(os.path.join(root, use.name))
         is_appended = use.kind == "appended"
         is_checked = not is_appended and (
-            use.key not in aside
-            or any(use.name in flow.reads for one, flow in flows.items() if one != tool.module)
+            use.kind != "scratch" or any(use.name in flow.reads for flow in others)
         )
-        mark = use.state or read_mark(os.path.join(root, use.name))
         found[use.key] = Write(ended, mark, is_checked, is_appended, is_new=use.name in new)
     found |= {use.key: Write(ended, ABSENT) for use in seen.find("file", "removed")}
     if end.has_passed or seen.has_committed:
@@ -128,31 +118,3 @@ def _find_new(seen: Observation, before: ToolResult) -> set[str]:
     removed = seen.names("file", "removed")
     has_moved = any(path not in made and path not in folders for path in removed)
     return made if has_moved else made.union(seen.names("file", "created"))
-
-
-def find_evidence(use: Use, seen: Observation, end: AttemptEnd) -> Evidence:
-    """How sure it is that the tool wrote this file, where only the kernel reported the write. That counts wherever it
-    makes something stale. It excuses a change only if it is "sure": the tool declares the output, a command line of
-    its children names the file, or the kernel showed the write at its last success too.
-
-    A file that it declares to read, was seen to read, or had read before the write, may be an input that another
-    program saved, even if a command line names it. What was reported while another tool ran may be that tool's work
-    each time, so it does not count as a repetition."""
-    tool, is_alone = end.tool, end.is_alone
-    success, earlier = end.before.success, end.before.writes.get(use.key)
-    # The last success itself, not one before it: what is known to be written is the union over all.
-    was_shown = success is not None and earlier is not None and earlier.seq == success.ended
-    if meets_input(use.name, tool.outputs):
-        return "sure"
-    is_read = any(
-        one.key == use.key for one in seen.find("file", "read", "opened") if one.via == "seen"
-    )
-    if not (is_read or meets_input(use.name, tool.inputs)):
-        if use.via == "command" and use.kind != "updated":
-            return "sure"
-        repeats = ("sure", "first") if is_alone else ("sure",)
-        if was_shown and earlier is not None and earlier.evidence in repeats:
-            return "sure"
-    if not is_alone:
-        return "once"
-    return "first" if success is None or not success.is_alone else "again" if was_shown else "once"

@@ -1,4 +1,4 @@
-"""The code of an attempt as it ran: the files that its worker loaded and its children may have run, and the installed
+"""The code of an attempt as it ran: the files that its worker loaded and its child processes ran, and the installed
 packages that it imports. Reads files, writes none.
 """
 
@@ -9,16 +9,15 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from discover_orch.discovery.source_files import PythonPath, path_module
 from discover_orch.discovery.tree import stat_file
 from discover_orch.execution.attempt_reads import ReadFiles
-from discover_orch.model.observation import ChildCode, Observation
+from discover_orch.model.observation import Observation
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.staleness.current_inputs import CurrentState
-from discover_orch.staleness.import_graph import CodeState, ImportGraph
+from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.tool_result import ABSENT, UNSURE, Key
 
 
@@ -48,7 +47,6 @@ class CodeReader:
         self._current, self._code, self._files = present, code, files
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
         self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
-        self._graphs: dict[tuple[str, ...], ImportGraph] = {}  # of children, by their folders
 
     def add_event(self, event: ToolFinished) -> None:
         self._loaded.update(event.loaded)
@@ -67,9 +65,7 @@ class CodeReader:
         modules: tuple[str, ...] = ()
         extra = [path for path in (*event.loaded, *self._find_elsewhere(tool)) if path not in code]
         written = seen.names("file", "written", "appended")
-        child_code = [
-            path for path in self._find_child_code(seen.child_code) if path not in written
-        ]
+        child_code = [path for path in seen.names("code", "read") if path not in written]
         if extra or names or child_code:
             space = PythonPath(self._current.project)
             named = (space.name(path) or path_module(path) for path in extra)
@@ -139,17 +135,3 @@ class CodeReader:
         found = {*packages.find_needed(names), *map(normalise, names - packages.owners.keys())}
         installed = self._current.installed(found)
         return {f"package:{name}": installed.get(name, ABSENT) for name in sorted(found)}
-
-    def _find_child_code(self, modules: Collection[ChildCode]) -> tuple[str, ...]:
-        """The files of the project that these modules, run by a child process, import, themselves included."""
-        found: dict[str, None] = {}
-        for one in modules:
-            if one.folders not in self._graphs:
-                project = self._current.project
-                places = tuple(dict.fromkeys((*one.folders, *project.pythonpath)))
-                self._graphs[one.folders] = ImportGraph(replace(project, pythonpath=places))
-            reach = self._graphs[one.folders].reach(one.name)
-            found.update(dict.fromkeys(sorted(reach)))
-            if one.path and one.path not in reach:  # its name has a dot
-                found[one.path] = None
-        return tuple(path for path in found if not path.startswith("../"))

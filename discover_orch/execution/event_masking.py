@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.execution.run_events import Event
-from discover_orch.model.observation import Observation, SharedUse, Use
+from discover_orch.model.observation import Observation, Use
 from discover_orch.model.parameter import MASK
 from discover_orch.model.secret_masking import mask_text, secret_texts
 from discover_orch.model.tool_events import RunNote, SecretFound
@@ -79,20 +79,11 @@ def _masked(value: Any, secrets: Sequence[str]) -> Any:
 def _without(seen: Observation, secrets: Sequence[str]) -> Observation:
     """The observation without all that has a secret in its name. What is left out is a gap."""
 
-    def is_clean(value: object) -> bool:
-        texts = value if isinstance(value, str) else repr(value)
-        return not any(secret in texts for secret in secrets)
+    def is_clean(text: str) -> bool:
+        return not any(secret in text for secret in secrets)
 
-    def clean(uses: tuple[Use, ...]) -> tuple[Use, ...]:
-        kept = tuple(use for use in uses if is_clean(use.key) and is_clean(use.state))
-        return kept if len(kept) == len(uses) else (*kept, HIDDEN)
-
-    shared = tuple(
-        SharedUse(one.owner, clean(one.uses)) for one in seen.shared if is_clean(one.owner)
-    )
-    code = tuple(filter(is_clean, seen.child_code))
-    uses = clean(seen.uses)
-    if len(shared) < len(seen.shared) or len(code) < len(seen.child_code):
+    uses = tuple(use for use in seen.uses if all(map(is_clean, (use.key, use.state, *use.owners))))
+    if len(uses) < len(seen.uses):
         uses = (*uses, HIDDEN)
     database = seen.database if is_clean(seen.database) else ""
-    return replace(seen, uses=uses, shared=shared, child_code=code, database=database)
+    return replace(seen, uses=uses, database=database)

@@ -24,7 +24,6 @@ from discover_orch.planning.dataflow_checks import (
     build_left_over_warning,
     build_note,
     build_warning,
-    find_unsure_orders,
     listed,
 )
 from discover_orch.staleness.current_inputs import CurrentState
@@ -193,8 +192,6 @@ class ResultRecord:
             for stage in new.stages
             if stage.tools != was[stage.name]
         ]
-        known = {*find_unsure_orders(old)}
-        found += [one for one in find_unsure_orders(new) if one not in known]
         stages = [stage.name for stage in new.stages]
         if stages != [*was]:
             found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))

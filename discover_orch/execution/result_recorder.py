@@ -22,7 +22,6 @@ from discover_orch.execution.remembered_results import ResultRecord, find_used_v
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
-from discover_orch.model.table_keys import WHOLE, is_all_tables
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Plan, Step, had_arguments
@@ -35,14 +34,11 @@ from discover_orch.staleness.result_updates import (
     add_failure,
     add_success,
     cut_off,
-    forget,
-    forget_unsure,
 )
 from discover_orch.staleness.rule import Judge, find_edited, with_saw, without_lost_writes
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
-    FILES,
     SETTLED,
     Cause,
     LastOutcome,
@@ -98,8 +94,7 @@ class ResultRecorder:
 
     def is_needed(self, module: str) -> bool:
         """Whether a step has to run, now that its turn has come."""
-        if not self.is_parallel:
-            self.hash_outputs()
+        self.hash_outputs()
         return self._plan.turns is None or self._plan.turns.is_needed(module)
 
     def has_known_flow(self, tool: Tool) -> bool:
@@ -149,17 +144,12 @@ class ResultRecorder:
     def order(self, module: str) -> list[Problem]:
         """The tool is about to be ordered. What was edited by hand and it will write anew is copied first."""
         self._update_code()
-        self._attempts.note_start(module, forget_unsure(self._results.find(module)))
+        self._attempts.note_start(module, self._results.find(module))
         found = self._keep_edited(module)
         self._open[module] = time.time_ns()
         if self.is_parallel:  # of what several workers report, the order is not known
             self.began[module] = self.next_number()
-            success = self._results.find(module).success
-            self.overlaps.begin(
-                module,
-                self._find_known_uses(module),
-                has_database=success is not None and "database" in success.inputs.other,
-            )
+            self.overlaps.begin(module)
         return found
 
     def start(self, module: str) -> None:
@@ -196,18 +186,13 @@ class ResultRecorder:
             cause=self._cause_of(event.status),
         )
         before = results.find(module)
-        is_alone = self.overlaps.is_alone(module)
-        if self.is_parallel and event.seen is not None:
-            event = replace(event, seen=self.overlaps.without_others(module, event.seen))
-        if event.seen is not None and any(one.via == "aside" for one in event.seen.uses):
+        if event.seen is not None:
             event = replace(event, seen=self._with_exchanged(module, event.seen))
         self._attempts.add_event(event)
         found: list[Problem] = []
         if event.is_settled or (event.seen is None and event.status != "passed"):
             now = cut_off(before, ended)
         else:
-            if event.status in ("passed", "done"):
-                before = forget_unsure(before)
             self._note_database(event, step.tool)
             end = AttemptEnd(
                 step=step,
@@ -216,14 +201,8 @@ class ResultRecorder:
                 ended=ended,
                 database=self._database.number,
                 before=before,
-                is_alone=is_alone,
             )
             attempt = self._attempts.read(end)
-            if self.is_parallel:
-                for other, strange in self.overlaps.add_written(
-                    module, attempt.surely_written, self._find_native_reads
-                ):
-                    results.write(forget(results.find(other), strange))
             if end.has_passed:
                 now, found = self._add_success(end, attempt, last)
             else:
@@ -280,12 +259,15 @@ class ResultRecorder:
             removed, said = results.remove_replaced(tool, success, written)
             writes = {**writes, **dict.fromkeys(removed, Write(end.ended, ABSENT))}
             found += said
+        left = results.writers.left_over  # it has not read these now, so it is not stale for them
         now = add_success(
             before,
             success,
             writes,
             is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
-            read_files=lambda keys: read_earlier(self._root, keys, before.success),
+            read_files=lambda keys: read_earlier(
+                self._root, [key for key in keys if key not in left], before.success
+            ),
         )
         assert now.success is not None
         results.foreign_write = self._database.foreign_write
@@ -299,20 +281,29 @@ class ResultRecorder:
         return now, found
 
     def _with_exchanged(self, module: str, seen: Observation) -> Observation:
-        """The same with the files that count once one tool has written them and another one has read them."""
-        found, place = [], self._results.places[module]
-        for use in (one for one in seen.uses if one.via == "aside"):
-            rows = () if use.kind in WRITTEN else self._results.writers.of(use.key)
-            makers = {row.module for row in rows if row.place not in (GONE, place)}
-            if makers or use.kind in WRITTEN:
-                found.append(Use(use.key, use.kind, "seen", use.state))
-            for maker in makers:
-                result = self._results.find(maker)
-                if use.key in result.writes and not result.writes[use.key].is_checked:
-                    write = replace(result.writes[use.key], is_checked=True)
-                    known = replace(result, writes={**result.writes, use.key: write})
-                    (self._results.hold if maker in self._done else self._results.write)(known)
-        return replace(seen, uses=(*seen.uses, *found))
+        """The same, with the files among the uses that count only once one tool has written them and another one has
+        read them: temporary ones, and those in hidden folders of the home. They are outside of the root."""
+        asked = [one for one in seen.find("file", "read", "hidden") if os.path.isabs(one.name)]
+        made = set()
+        for use in asked:
+            for row in self._results.writers.of(use.key):
+                if row.place in (GONE, self._results.places[module]):
+                    continue
+                made.add(use)
+                if row.write.is_unread:
+                    self._note_output(row.module, use)
+        hidden = {one: one if one not in made else replace(one, kind="read") for one in asked}
+        return replace(seen, uses=tuple(hidden.get(one, one) for one in seen.uses))
+
+    def _note_output(self, module: str, use: Use) -> None:
+        """Another tool has used what this one wrote there."""
+        maker = self._results.find(module)
+        write, success = replace(maker.writes[use.key], is_checked=True), maker.success
+        if success is not None:
+            flow = replace(success.flow, writes=(*success.flow.writes, use.name))
+            success = replace(success, flow=flow)
+        maker = replace(maker, writes={**maker.writes, use.key: write}, success=success)
+        (self._results.hold if module in self._done else self._results.write)(maker)
 
     def _keep_edited(self, module: str) -> list[Problem]:
         """Copies the files that the tool may write and that were edited since a tool left them, accepted or not; a
@@ -355,22 +346,6 @@ class ResultRecorder:
         message = f"{path} was edited after {maker} made it, and {writer} runs again"
         return Problem(code="edited", message=message, hint=hint, severity="warning")
 
-    def _find_known_uses(self, module: str) -> frozenset[str] | None:
-        """What the tool was seen to use when it ran alone; None where its code is not that of then."""
-        result, tool = self._results.find(module), self._registry.tools[module]
-        success = result.success
-        if success is None or not success.is_alone:
-            return None
-        if not self._current.is_of_present_code(tool, success, self._code):
-            return None
-        keys = (*success.inputs.other, *result.writes)
-        known = {key.partition(":")[2] for key in keys if key.startswith(FILES)}
-        return frozenset((*known, *(WHOLE for key in success.tables if is_all_tables(key))))
-
-    def _find_native_reads(self, module: str) -> tuple[str, ...]:
-        success = self._results.find(module).success
-        return success.flow.native_reads if success else ()
-
     def end_transaction(self, status: str) -> None:
         """Remembers the tools that are done as passed, or that they were rolled back."""
         for module, (before, ended) in self._done.items():
@@ -394,7 +369,7 @@ class ResultRecorder:
         return sequence(self._database.run, self._count)
 
     def hash_outputs(self) -> None:
-        """Remembers the content of what the tools have left that ended since the last call. No tool runs now."""
+        """Remembers the content of what the tools have left that ended since the last call."""
         ended, self._unhashed = self._unhashed, {}
         for module in ended:
             before = self._results.find(module)

@@ -108,6 +108,8 @@ class _Session:
             raw_output=settings.is_raw,
             post_mortem=settings.post_mortem,
             all_frames=settings.all_frames,
+            is_traced=project.transaction != "run"
+            or all(step.tool.is_traced for step in plan.possible_steps),
         )
         environ: Mapping[str, str] = os.environ
         self._worker = None
@@ -307,8 +309,7 @@ def _with_hint(event: Event, plan: Plan, registry: Registry, root: str) -> Event
         from discover_orch.planning.dataflow_checks import listed
 
         written = event.seen.find("file", *WRITTEN) if event.seen else ()
-        # What only the kernel saw may be another tool's.
-        files = dict.fromkeys(use.name for use in written if use.via == "seen")
+        files = dict.fromkeys(use.name for use in written)
         hint = error.hint
         if files and not hint:
             stay = "stays" if len(files) == 1 else "stay"

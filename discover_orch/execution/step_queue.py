@@ -207,10 +207,7 @@ def nothing_to_overlap(plan: Plan, registry: Registry, project: Project) -> Prob
     )
     hint = "orch check --jobs shows what each waits for, and which AFTER would change it"
     tools = [step.tool for step in plan.steps]
-    if any(registry.flows.get(tool.module, NO_DATAFLOW).is_overlapped for tool in tools):
-        message = "these tools run one after another this time, so that orch sees which of them writes which file"
-        hint = "the next run can use several workers"
-    elif any(takes_connection(tool, registry) for tool in tools):
+    if any(takes_connection(tool, registry) for tool in tools):
         if _is_sqlite(registry, project):
             hint = "only one tool at a time can write to SQLite; PostgreSQL takes several"
         elif _is_duckdb(registry, project):

@@ -14,7 +14,8 @@ import select
 import signal
 import sys
 import time
-from _thread import allocate_lock, get_native_id
+from _socket import MSG_PEEK, socket
+from _thread import LockType, allocate_lock, get_native_id, start_new_thread
 
 from msgspec import Struct
 
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 SWEEP_TIME = 1.0
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
 
+#: Seconds in which the thread ends that answers the kernel, unless a process of the worker goes on.
+TIME_TO_ANSWER = 0.2
 #: Seconds from `Closed` until the worker is killed.
 TIME_TO_END = 2.0
 #: Seconds after an interrupt, and the signal that the worker's process group gets then. Python notices a signal that
@@ -116,6 +119,9 @@ class Supervisor:
         self._poll = select.poll()
         for fd in self.filenos():
             self._poll.register(fd, select.POLLIN)
+        self._answering = allocate_lock()  # held as long as the thread lives
+        self._answering.acquire()
+        start_new_thread(_answer_kernel, (pid, pipes.trace, self._answering))
         self._reader = WorkerReader(pipes.messages, pipes.out, pipes.err, self._stop_polling)
 
     @classmethod
@@ -322,12 +328,25 @@ class Supervisor:
         found += self._track(self._reader.read_rest())
         self._take_terminal_back()
         self._pipes.close()
+        self._answering.acquire(timeout=TIME_TO_ANSWER)
         found.append(self._exit.final_event(self._status, self._reader.crash, self._root))
 
     def _take_terminal_back(self) -> None:
         if self._terminal is not None:
             self._terminal.take_back()
             self._terminal = None
+
+
+def _answer_kernel(worker: int, connection: socket, lock: LockType) -> None:
+    """In a thread of its own: waits until the worker asks to be traced, which few tools need."""
+    try:
+        if connection.recv(1, MSG_PEEK):
+            from discover_orch.execution.kernel_trace import KernelTrace
+
+            KernelTrace(worker, connection).serve()
+    finally:
+        connection.close()
+        lock.release()
 
 
 class WorkerExit:

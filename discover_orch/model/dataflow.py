@@ -17,8 +17,6 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       listed, "." is the root. `appended`: those of `writes` that it only opened to append to them. `removed` files
       were there before it. `folders_made`: they were not there before the tool made them, now or at an earlier
       success. They say what is downstream of what, and never change the order of tools.
-    - `native_reads`, `native_writes`: files that only the kernel saw being read and written, by whomever; without
-      those that the tool surely wrote. `is_overlapped`: another tool that ran beside it may have written some.
     - Tables, by the names of `table_keys`. `tables_kept`: no row of them was changed; those that were created are in
       `tables_written` too, since readers of them need that. The others are as the kinds of a `Use`.
     - `is_unclear`: there were statements that could not be observed.
@@ -34,8 +32,6 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     missed: tuple[str, ...] = ()
     appended: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    native_reads: tuple[str, ...] = ()
-    native_writes: tuple[str, ...] = ()
     folders_made: tuple[str, ...] = ()
     tables_read: tuple[str, ...] = ()
     tables_written: tuple[str, ...] = ()
@@ -47,7 +43,6 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tables_kept: tuple[str, ...] = ()
     lists_tables: bool = False
     is_unclear: bool = False
-    is_overlapped: bool = False
     gaps: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -117,7 +112,6 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
     }
     for name, more in (
         ("appended", overwritten),
-        ("native_writes", both_names["writes"]),
         ("tables_kept", filled),
         ("tables_inserted", changed),
     ):

@@ -150,9 +150,9 @@ class ToolStatus(Struct, frozen=True, kw_only=True):
     """Whether a tool is fresh. `state` is `fresh`, `stale`, `never`, `failed` or `unknown`; `reasons` are sentences,
     none for a fresh tool; `never`, `failed` and `unknown` say how its last run ended, where that is why it is stale.
     `reads` and `writes` are what it declares or was seen to use; `also_reads` and `also_writes` are files that a
-    library, a child process or a shared module used for it; `lists` are folders, and `looks_for` are files that were
-    not there. `is_unclear`: it also used the database in a way that cannot be observed. `duration` is that of its last
-    success, in seconds."""
+    shared module used for it; `lists` are folders, and `looks_for` are files that were not there. `is_unclear`: it
+    also used the database in a way that cannot be observed. `gaps`: why `orch` may not see all that it uses, as ends
+    of a sentence that begins with "it". `duration` is that of its last success, in seconds."""
 
     name: str
     module: str
@@ -170,6 +170,7 @@ class ToolStatus(Struct, frozen=True, kw_only=True):
     looks_for: tuple[str, ...] = ()
     left_over: tuple[UsedLeftOver, ...] = ()
     is_unclear: bool = False
+    gaps: tuple[str, ...] = ()
     last_run: str | None = None
     last_status: str | None = None
     duration: float | None = None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
-from discover_orch.model.dataflow import Dataflow, less, union
+from discover_orch.model.dataflow import Dataflow, union
 from discover_orch.model.table_keys import WHOLE, named_table
 
 
@@ -41,21 +41,6 @@ def edges(
     return found
 
 
-def with_certain(flows: Mapping[str, Dataflow]) -> dict[str, Dataflow]:
-    """The same flows, where a file that only the kernel saw being read is read like any other if it is certain who
-    wrote it: a tool writes or declares it."""
-    found = {**flows}
-    if not any(flow.native_reads for flow in flows.values()):
-        return found
-    written = Written(flows.values())
-    for number, (tool, flow) in enumerate(flows.items()):
-        certain = tuple(path for path in flow.native_reads if written.of_path(path) - {number})
-        if certain:
-            rest = less(flow.native_reads, certain)
-            found[tool] = replace(flow, reads=union(flow.reads, certain), native_reads=rest)
-    return found
-
-
 def upstream(
     order: Sequence[str],
     flows: Mapping[str, Dataflow],
@@ -66,15 +51,11 @@ def upstream(
     these flows.
 
     A second writer is downstream of the first, unless both only insert into the table, or only append to the file. A
-    tool that removes a file counts as a writer of it. Where only the kernel reported a write, it is unknown whether
-    the tool appended, so one of the two must be known to do more. A tool that reads such a file is downstream of the
-    tools that may have written it. A tool that missed a table is downstream of its writers; a tool that read the list
-    of tables is downstream of those that create or drop one. A tool does not write what it keeps.
+    tool that removes a file counts as a writer of it. A tool that missed a table is downstream of its writers; a tool
+    that read the list of tables is downstream of those that create or drop one. A tool does not write what it keeps.
     """
     removed = Written(Dataflow(writes=flow.removed) for flow in flows.values())
-    has_native = any(flow.native_writes for flow in flows.values())
-    native = Written(Dataflow(writes=flow.native_writes) for flow in flows.values() if has_native)
-    if not (written or removed or native):
+    if not (written or removed):
         return {}
     place = {tool: number for number, tool in enumerate(order)}
     places = [place[tool] for tool in flows]
@@ -84,13 +65,6 @@ def upstream(
         numbers = written.other_writers(flow)
         if removed:
             numbers |= removed.writers_for(flow) | removed.other_writers(flow)
-        for path in flow.native_writes:
-            numbers |= written.makers_of(path)
-        if native:
-            numbers |= native.writers_for(flow)
-            made = (path for path in flow.writes if path not in flow.appended)
-            for path in (*flow.native_reads, *made):
-                numbers |= native.of_path(path)
         others = {places[number] for number in numbers}
         others.update([place[other] for other in readers.get(tool, ())])
         if earlier := sorted([one for one in others if one < here]):
@@ -264,10 +238,6 @@ class Written:
         if self._globs:
             found = found.union(self._of_globs_around(spelled))
         return found
-
-    def makers_of(self, path: str) -> set[int]:
-        """The same without those that only append to the file."""
-        return self.of_path(path).difference(self._appended.get(path, ()))
 
     def _of_globs_around(self, spelled: str) -> Iterator[int]:
         """The globs that match this file, or can match something in this folder."""

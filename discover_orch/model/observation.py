@@ -7,6 +7,7 @@ for which files count and how the names in a folder are compared, so these stand
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import Literal
@@ -24,6 +25,10 @@ NOISY_ENDS = (".egg-info", ".dist-info")
 #: What SQLite and DuckDB put beside a database file while it is open.
 SIDE_FILES = ("-journal", "-wal", "-shm", ".wal")
 
+_EDITOR_FILE = re.compile(
+    r"~$|\.sw[a-z]$|^\.#|^#.*#$|^4913$|^\.goutputstream-|___jb_(?:tmp|old)___$"
+)
+
 #: Before the name of a resource, where it stands in place of the file of a module.
 RESOURCE = "resource:"
 #: Size in bytes, mtime in ns, inode, ctime in ns: while these stay the same, so does the content. The mtime can be put
@@ -31,10 +36,12 @@ RESOURCE = "resource:"
 FileStat = tuple[int, int, int, int]
 
 #: What was done to the thing that a key names.
-#: - `file:`: it was `read`; SQLite `opened` it to read it; it was looked for and `missed`; it `came` into a folder
-#:   that was listed, during the step and not by Python; it was `written`, only `appended` to, or `updated`: read
-#:   before it was written. `created`: written, and not there before. `removed`: it was there before. `made`: a folder.
+#: - `file:`: it was `read`; SQLite `opened` it to read it; it was looked for and `missed`; it was `written`, only
+#:   `appended` to, or `updated`: read before it was written. `scratch`: written where it counts only once another tool
+#:   has read it; `hidden`: read where it counts only if another tool wrote it. `created`: written, and not there
+#:   before. `removed`: it was there before. `made`: a folder. What the step made itself it does not read.
 #: - `folder:`, `glob:` were `listed`. `there:`, `stat:` and `link:` were `asked`; a folder has a slash at its end.
+#: - `code:` was `read`: a Python file, by a child process that runs Python.
 #: - `table:` was `read`, `missed` or `found` by its name; `written`, or rows were only `inserted`; `made`: created,
 #:   and nothing else. `kept`: it would have been made, dropped or indexed, and no row of it was changed. `created` and
 #:   `dropped` of those written: it was not there before and is now, or the other way round. `table:` alone is the list
@@ -43,13 +50,10 @@ FileStat = tuple[int, int, int, int]
 #: - `module:` was `read`: got by its name, though it was not the first time. `gap:`: why there may be more, as an end
 #:   of the sentence "orch cannot see everything: it ...".
 Kind = Literal[
-    "read", "opened", "missed", "came", "written", "appended", "updated", "created", "removed",
-    "made", "listed", "asked", "found", "inserted", "kept", "dropped", "unclear",
+    "read", "opened", "missed", "written", "appended", "updated", "scratch", "hidden", "created",
+    "removed", "made", "listed", "asked", "found", "inserted", "kept", "dropped", "unclear",
 ]  # fmt: skip
-#: How it is known: Python or a database showed it; only the kernel did, whoever it was; a command line of a child
-#: names it. `aside`: Python showed it, and it counts once one tool has written it and another one has read it.
-Via = Literal["seen", "kernel", "command", "aside"]
-WRITTEN: tuple[Kind, ...] = ("written", "appended", "updated")
+WRITTEN: tuple[Kind, ...] = ("written", "appended", "updated", "scratch")
 FILLED: tuple[Kind, ...] = ("written", "inserted")
 MADE: tuple[Kind, ...] = (*FILLED, "made")
 
@@ -58,15 +62,17 @@ class Use(Struct, frozen=True, array_like=True, gc=False):
     """One thing that a tool used. Its key is as in `staleness/tool_result.py`, without the number of a database; paths
     are relative to the root, with `/`, and the root itself is ".".
 
-    `state` is what is known of the thing at the end of the step: of a file the four numbers of its `FileStat`, ""
-    where they are not known, of a folder its `list_paths`, of `stat:` the size and time, of `link:` the target, of a
-    table that was written the version of its content.
+    `state` is what is known of the thing: of a file the four numbers of its `FileStat`, as it was read or left, ""
+    where they are not known; of a folder its `list_paths`, of a glob what it matched, of `stat:` the size and time, of
+    `link:` the target, of a table that was written the version of its content. `owners` are files of code, and
+    resources: the use counts for every tool whose code includes one, or that takes one, since the next one finds it
+    done and reads nothing.
     """
 
     key: str
     kind: Kind
-    via: Via = "seen"
     state: str = ""
+    owners: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,66 +84,45 @@ class Use(Struct, frozen=True, array_like=True, gc=False):
 UNCLEAR = Use(f"table:{WHOLE}", "unclear")
 
 
-class ChildCode(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A module of the project that a child process may have run, by its command line.
-
-    It and all that it imports are looked up in `folders` first, which are relative to the root. `path` is the file
-    that was named, "" where a module was.
-    """
-
-    name: str
-    folders: tuple[str, ...]
-    path: str = ""
-
-
-class SharedUse(Struct, frozen=True, array_like=True):
-    """What counts for every tool whose code includes the file `owner`, or that takes the resource of this name: the
-    next one finds it done and reads nothing. It was read while the module was loaded or the resource opened, or by
-    code that may keep it."""
-
-    owner: str
-    uses: tuple[Use, ...]
-
-
 class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """What a tool was seen to use while it ran.
 
-    - `shared`: the parts of this that count for all users of a module or resource.
     - `has_committed`: what it wrote to the database may have stayed though it failed.
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
       statements are written in, by the name that sqlglot has for it.
-    - `child_code`: modules of the project that child processes may have run.
-    - `may_be_native`: what only the kernel saw may be its work, whatever its code imports: it started a process, or
-      got native code by a name.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
     """
 
     uses: tuple[Use, ...] = ()
-    shared: tuple[SharedUse, ...] = ()
     has_committed: bool = False
     database: str = ""
     dialect: str = "sqlite"
-    child_code: tuple[ChildCode, ...] = ()
-    may_be_native: bool = False
     began: tuple[int, int] = (0, 0)
 
     @cached_property
     def _by_kind(self) -> dict[tuple[str, Kind], list[Use]]:
         found: dict[tuple[str, Kind], list[Use]] = {}
         for use in self.uses:
-            if use.via != "aside":
-                found.setdefault((use.key[: use.key.index(":")], use.kind), []).append(use)
+            found.setdefault((use.key[: use.key.index(":")], use.kind), []).append(use)
         return found
 
     def find(self, thing: str, *kinds: Kind) -> list[Use]:
-        """The uses of these kinds, less those aside: `find("file", "read")`."""
+        """The uses of these kinds: `find("file", "read")`."""
         known = self._by_kind
         return [use for kind in kinds for use in known.get((thing, kind), ())] if known else []
 
     def names(self, thing: str, *kinds: Kind) -> tuple[str, ...]:
         """The same as names, each once: `data/in.csv`."""
         return tuple(dict.fromkeys(use.name for use in self.find(thing, *kinds)))
+
+    def find_shared(self) -> dict[str, list[Use]]:
+        """By owner, the uses that count for all its users."""
+        found: dict[str, list[Use]] = {}
+        for use in self.uses:
+            for owner in use.owners:
+                found.setdefault(owner, []).append(use)
+        return found
 
     @property
     def is_unclear(self) -> bool:
@@ -153,6 +138,11 @@ def file_stat(found: os.stat_result) -> FileStat:
 def file_state(found: os.stat_result) -> str:
     """The same as a text: the state of a `Use`, and the mark of a file."""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
+
+
+def is_of_editor(name: str) -> bool:
+    """Whether editors make files of this name beside the one that is open or saved. They count in no list."""
+    return _EDITOR_FILE.search(name) is not None
 
 
 def is_noise(name: str) -> bool:
@@ -172,6 +162,7 @@ def list_paths(folder: str, names: Iterable[str], database_files: Collection[str
         for name in present
         if start + name not in database_files
         and not is_noise(name)
+        and not is_of_editor(name)
         and not _is_side_file(name, present)
     )
     return "\0".join(sorted(kept)) or "\0"

@@ -25,7 +25,8 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     - `has_inputs`, `has_outputs`: `ORCH` has the key; an empty list: there are none but those that orch sees.
     - `replaces`: the files that the tool makes anew as a whole; those that it did not make this time are deleted.
     - `max_age`: after this time a success is stale. `is_repeatable`: running the tool again on its own result changes
-      nothing. `commits_by_itself`: orch neither commits nor rolls back.
+      nothing. `commits_by_itself`: orch neither commits nor rolls back. `is_traced`: the kernel is asked which files
+      it uses.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.
     - `timeout`: after this time it is stopped and has failed. `tokens`: those that it holds while it runs.
     """
@@ -44,6 +45,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     tokens: Mapping[str, int] = field(default_factory=dict)
     commits_by_itself: bool = False
+    is_traced: bool = True
 
 
 class Tool(ToolSettings, frozen=True, kw_only=True):

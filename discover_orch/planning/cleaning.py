@@ -56,7 +56,7 @@ class Deleter:
 
     def find_reason(self, key: Key) -> str:
         """Why it must not be deleted; "" where it may be."""
-        last = self._writers.last(key, is_sure=True)
+        last = self._writers.last(key)
         if key.startswith("table:"):
             return "orch deletes no tables"
         path = key[5:]
@@ -82,7 +82,7 @@ class Deleter:
         if (reason := self._find_in_git(real, file)) != "":
             return reason
         name = self._name_of(last.module)
-        if not any(row.write.is_new and row.write.is_sure for row in self._writers.of(key)):
+        if not any(row.write.is_new for row in self._writers.of(key)):
             return f"orch did not see {name} create it: it may have been there before"
         return self._find_edit(full, last.write, name)
 
@@ -135,7 +135,7 @@ class Cleaning:
             (key, last.module)
             for key in keys
             if key not in left_keys
-            and (last := self._writers.last(key, is_sure=True)) is not None
+            and (last := self._writers.last(key)) is not None
             and (is_all or last.module not in self._existing)
             and last.write.mark != ABSENT
             and self._work.is_there(key)

@@ -47,7 +47,6 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
             first,
         )
     yield from _several_writers(registry, flows)
-    yield from find_unsure_orders(registry)
     yield from _unseen(registry)
 
 
@@ -100,28 +99,6 @@ def _reads_before_writes(
                 if things := less(shared(flows[reader], flows[writer]), updated):
                     found[reader, writer] = things
     return found
-
-
-def find_unsure_orders(registry: Registry) -> Iterator[Problem]:
-    """For each tool that reads a file which a later tool may have written: only the kernel reported it, once."""
-    place = {module: number for number, module in enumerate(registry.order)}
-    writers: dict[str, list[str]] = {}
-    for module in registry.order:
-        for path in registry.flows[module].native_writes:
-            writers.setdefault(path, []).append(module)
-    for reader in registry.order if writers else ():
-        flow, found = registry.flows[reader], set[str]()
-        for path in (*flow.reads, *flow.native_reads):
-            for writer in writers.get(path, ()):
-                if place[writer] > place[reader] and writer not in found:
-                    found.add(writer)
-                    tool, other = registry.tools[reader], registry.tools[writer].name
-                    yield build_warning(
-                        "unsure-order",
-                        f"{tool.name} reads {path}, which {other} may have written, and {other} runs later",
-                        f"if {other} writes it, let it run first, with AFTER or in an earlier stage",
-                        tool,
-                    )
 
 
 def _several_writers(registry: Registry, flows: Mapping[str, Dataflow]) -> Iterator[Problem]:

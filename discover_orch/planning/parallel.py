@@ -53,19 +53,17 @@ def find_waits(
             Waits(
                 all_before,
                 tuple(sorted(one for one in earlier if all_before <= one < place)),
-                is_alone=runs_alone(step.tool, registry, has_known_use),
+                is_alone=runs_alone(step.tool, has_known_use),
             )
         )
     return tuple(found)
 
 
-def runs_alone(tool: Tool, registry: Registry, has_known_use: Callable[[Tool], bool]) -> bool:
-    """Whether the tool neither declares enough to run beside another one nor has a known use, or whether it is not
-    known which of its files a tool beside it wrote. What it does through `conn` or a resource is no matter of its
-    inputs and outputs."""
+def runs_alone(tool: Tool, has_known_use: Callable[[Tool], bool]) -> bool:
+    """Whether the tool neither declares enough to run beside another one nor has a known use. What it does through
+    `conn` or a resource is no matter of its inputs and outputs."""
     is_declared = tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
-    is_unsure = registry.flows.get(tool.module, NO_DATAFLOW).is_overlapped
-    return is_unsure or not (is_declared or has_known_use(tool))
+    return not (is_declared or has_known_use(tool))
 
 
 def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:
@@ -97,14 +95,11 @@ def find_alone(view: ProjectView) -> Iterator[Problem]:
     yield from (replace(one, severity="note") for one in refused)
     unknown: list[str] = []
     for tool in tools if not refused else ():
-        if not runs_alone(tool, registry, lambda one: not known.find_gap(one)):
+        if not runs_alone(tool, lambda one: not known.find_gap(one)):
             continue
         gap = known.find_gap(tool)
         if gap == NO_SUCCESS:
             unknown.append(tool.name)
-        elif registry.flows[tool.module].is_overlapped:
-            message = f"{tool.name} runs alone once more, so that orch sees which files it writes"
-            yield build_note("runs-alone", message, "run it once", tool)
         else:
             rank = registry.rank
             before = [

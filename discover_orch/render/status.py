@@ -66,6 +66,7 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
                 looks_for=flow.missed,
                 left_over=tuple(left_over.get(module, ())),
                 is_unclear=flow.is_unclear,
+                gaps=flow.gaps,
                 last_run=(result.last.run or None) if result else None,
                 last_status=result.last.status if result else None,
                 duration=success.duration if success else None,
@@ -86,7 +87,7 @@ def _files_of_others(
         flow.files_read, flow.files_written, flow.missed, flow.removed, flow.folders_made
     )
     read = {path for path, version in _of_kind("file", other).items() if version}
-    made = [key for key, one in result.writes.items() if not one.is_left_over]
+    made = [key for key, one in result.writes.items() if not (one.is_left_over or one.is_unread)]
     written = {key.removeprefix("file:") for key in made if key.startswith("file:")}
     return tuple(sorted(read - known)), tuple(sorted(written - known))
 
@@ -170,7 +171,7 @@ def tool_text(
 
 def _flow(tool: ToolStatus) -> list[tuple[str, list[str]]]:
     """What the tool reads and writes."""
-    how = "(by a library, a child process or a shared module)"
+    how = "(by a shared module)"
     others = [
         [f"{text} {how}" for text in folded_files(files, MOST)]
         for files in (tool.also_reads, tool.also_writes)
@@ -182,6 +183,7 @@ def _flow(tool: ToolStatus) -> list[tuple[str, list[str]]]:
         ("looks for", folded_files(tool.looks_for, MOST)),
         ("writes", [*used_texts(tool.writes, MOST), *others[1]]),
         ("database", [unclear] if tool.is_unclear else []),
+        ("not seen", [f"it {gap}" for gap in tool.gaps]),
     ]
 
 

@@ -102,7 +102,7 @@ def _find_made(view: ProjectView, targets: Sequence[str]) -> list[str]:
     could bring back an old version of one that is in the repository."""
     chosen = select_targets(view, targets).tools if targets else view.registry.order
     flows = [view.registry.flows[one] for one in chosen if one in view.registry.flows]
-    paths = {path for flow in flows for path in (*flow.writes, *flow.native_writes, *flow.outputs)}
+    paths = {path for flow in flows for path in (*flow.writes, *flow.outputs)}
     if not uses_get_connection(view.registry, view.project):
         paths.add(find_file(view.project.database))
     named = [one for one in sorted(paths) if one and one.isprintable() and not os.path.isabs(one)]

@@ -169,9 +169,9 @@ class CurrentState:
         return other
 
     def declared_inputs(self, tool: Tool, own: Mapping[Key, Write]) -> Iterable[Key]:
-        """The keys of its declared inputs, without the files that it surely writes itself."""
+        """The keys of its declared inputs, without the files that it writes itself."""
         found = self.versions.declared(tool.inputs)
-        return [key for key in found if key not in own or own[key].evidence]
+        return [key for key in found if key not in own]
 
     def mark(self, key: Key) -> str:
         """The present state of a file or a table."""

@@ -270,7 +270,7 @@ class LiveStatus(Status):
             for module in modules
             if module in self._place
             for key, write in self._results[module].writes.items()
-            if key.startswith("file:") and write.is_sure and self._present.mark(key) == write.mark
+            if key.startswith("file:") and self._present.mark(key) == write.mark
         ]
 
     def _note_attempt(self, result: ToolResult, before: ToolResult) -> None:
@@ -321,7 +321,7 @@ class LiveStatus(Status):
 
     def _is_by_pipeline(self, key: Key) -> bool:
         """Whether the file is as a tool surely left it, or a tool that was cut off may have left it."""
-        writer = self._writers.last(key, is_sure=True)
+        writer = self._writers.last(key)
         return writer is not None and writer.write.mark in (UNSURE, self._present.mark(key))
 
     def _meaning(self, path: str) -> str | None:

@@ -80,7 +80,7 @@ class _Reader:
         for key, write in sorted(result.writes.items()):
             path = key.partition(":")[2]
             is_file = key.startswith("file:") and write.mark not in (ABSENT, EXISTS)
-            if not is_file or write.evidence == "once" or write.version == DATABASE:
+            if not is_file or write.version == DATABASE:
                 continue
             if run_of(write.seq) == self._run or path in tool.data.files_written:
                 change = self._find_change(tool, key, write)

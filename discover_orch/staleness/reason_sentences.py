@@ -172,8 +172,6 @@ def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool])
 def _file_sentence(
     path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
 ) -> str:
-    if reason.evidence:
-        return _unsure_sentence(path, reason, result, name_of)
     if reason.then == UNSURE:
         return f"{path} changed while the tool ran"
     if reason.now == ABSENT:
@@ -183,18 +181,6 @@ def _file_sentence(
         verb = "made" if reason.then == ABSENT else "rewritten"
         return f"{path} was {verb} by {name_of(reason.by)} ({_when(reason, result)})"
     return f"{path} now exists" if reason.then == ABSENT else f"{path} changed"
-
-
-def _unsure_sentence(
-    path: str, reason: Reason, result: ToolResult, name_of: Callable[[str], str]
-) -> str:
-    """Only the kernel reported that the file was written while the tool `by` ran. Another program may have done it."""
-    is_own = reason.by == result.module
-    who = "the tool" if is_own else name_of(reason.by)
-    text = f"{path} changed while {who} ran" + ("" if is_own else f" ({_when(reason, result)})")
-    if reason.evidence in ("sure", "again"):
-        return f'{text}: if {who} writes it, declare that in "outputs"'
-    return text
 
 
 def shown_key(key: Key) -> str:
@@ -310,31 +296,31 @@ def _span(seconds: float) -> str:
 
 
 def find_upstream_reasons(
-    registry: Registry, below: Collection[str], wanted: Iterable[str]
+    registry: Registry, below: Collection[str], wanted: Iterable[str], whole: Collection[str]
 ) -> dict[str, str]:
     """For each of the tools that are stale only because of others a sentence, which names the nearest stale tool
     upstream; where none is known, one that may be upstream since its writes, or the reads of the tool, are not known.
-    `below` are all tools downstream of a stale one."""
+    `below` are all tools downstream of a stale one; `whole` are those whose reads were all seen."""
     line = [module for module in registry.order if module in below]
     unsure = [module for module in line if not registry.flows[module].has_writes]
 
     def reason(module: str) -> str:
         flow = registry.flows[module]
-        for other in (*registry.before.get(module, ()), *registry.flow.get(module, ())[::-1]):
+        before = () if module in whole else registry.before.get(module, ())
+        for other in (*before, *registry.flow.get(module, ())[::-1]):
             if other in below:
                 written, name = registry.flows[other], registry.display(other)
                 # What it reads says more than what both write.
                 tables = (*flow.tables_read, *flow.tables_written)
                 table = _shared(tables, written.tables_written)
                 made = (one for one in flow.files_written if one not in flow.appended)
-                files = (*flow.files_read, *flow.native_reads, *made)  # no log that both add to
-                theirs = (*written.files_written, *written.native_writes)
-                shared = f"table {table}" if table else _shared(files, theirs)
+                files = (*flow.files_read, *made)  # no log that both add to
+                shared = f"table {table}" if table else _shared(files, written.files_written)
                 return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
         name = registry.display((unsure if flow.has_reads and unsure else line)[0])
         if flow.has_reads:
             unseen = f"the writes of {name} are not known"
-        elif flow.is_unclear or flow.gaps or flow.native_reads:
+        elif flow.is_unclear or flow.gaps:
             unseen = "the reads of this tool are not known"
         else:
             unseen = "this tool is not known to read anything"

@@ -5,11 +5,11 @@ Pure: each function makes a new result of the one before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
-from discover_orch.model.dataflow import add_earlier, less
+from discover_orch.model.dataflow import add_earlier
 from discover_orch.model.table_keys import (
     database_of,
     is_all_tables,
@@ -93,7 +93,7 @@ def add_success(
             is_left_over=is_left_over,
         )
 
-    kept = {key: keep(key, write) for key, write in before.writes.items() if key not in writes}
+    kept = {key: keep(key, one) for key, one in _find_old(before, writes, is_there).items()}
     if past is not None and has_same_code:
         versions, marks = read_files(_find_forgotten(past, success.inputs, writes))
         # What it has read before and not now counts as it is now, else the tool would be stale for ever.
@@ -116,7 +116,7 @@ def _params(success: Success) -> dict[Key, str]:
 
 def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
     """Whether this is left over, if the tool has neither written it nor looked at it now."""
-    if not now.is_whole or not write.is_sure or write.only_adds or write.mark == ABSENT:
+    if not now.is_whole or write.only_adds or write.mark == ABSENT:
         return False
     if is_table_list(key) or is_all_tables(key):
         return False
@@ -128,37 +128,15 @@ def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
     return database_of(key) not in now.tables and table_name(key) not in now.flow.tables_found
 
 
-def forget_unsure(before: ToolResult) -> ToolResult:
-    """The same without what only the kernel saw at a success that another tool ran beside: that may have been the work
-    of this one. The next success says what is the tool's own."""
-    success = before.success
-    if success is None or success.is_alone:
-        return before
-    return forget(before, {*success.flow.native_reads, *success.flow.native_writes})
-
-
-def forget(before: ToolResult, paths: Collection[str]) -> ToolResult:
-    """The same without these files where only the kernel saw them being read or written: another tool did that."""
-    keys = {f"file:{path}" for path in paths}
-    writes = {key: one for key, one in before.writes.items() if one.is_sure or key not in keys}
-    success = before.success
-    if success is None:
-        return replace(before, writes=writes)
-    flow = success.flow
-    strange = {f"file:{path}" for path in flow.native_reads if path not in flow.reads} & keys
-    native_writes = less(flow.native_writes, paths)
-    flow = replace(
-        flow,
-        native_reads=less(flow.native_reads, paths),
-        native_writes=native_writes,
-        is_overlapped=flow.is_overlapped and bool(native_writes),
-    )
-    other = {key: one for key, one in success.inputs.other.items() if key not in strange}
-    marks = {key: mark for key, mark in success.marks.items() if key not in strange}
-    inputs = replace(success.inputs, other=other)
-    return replace(
-        before, writes=writes, success=replace(success, inputs=inputs, marks=marks, flow=flow)
-    )
+def _find_old(
+    before: ToolResult, writes: Mapping[Key, Write], is_there: Callable[[Key], bool]
+) -> dict[Key, Write]:
+    """What it did not write now, less what it once took away, and has left now though it was there again."""
+    return {
+        key: one
+        for key, one in before.writes.items()
+        if key not in writes and not (one.mark == ABSENT and is_there(key))
+    }
 
 
 def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> list[Key]:

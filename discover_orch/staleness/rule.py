@@ -24,7 +24,6 @@ from discover_orch.staleness.tool_result import (
     DATABASE,
     EXISTS,
     UNSURE,
-    Evidence,
     Inputs,
     Key,
     Saw,
@@ -44,8 +43,8 @@ _PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "link:", "table:")
 
 class Reason(Struct, frozen=True):
     """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
-    else. `evidence` says how that is known. `then` and `now` are versions; None where the success, or the tool as it
-    is now, does not have the key. `how` tells reasons of one key apart:
+    else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key. `how`
+    tells reasons of one key apart:
 
     - `overwritten`: what the tool wrote was overwritten by the earlier tool `by`.
     - `out of order`: the tool used it as a later tool, or the tool itself, had left it, and not as `by` makes it.
@@ -60,7 +59,6 @@ class Reason(Struct, frozen=True):
     seq: Seq = 0
     then: str | None = None
     now: str | None = None
-    evidence: Evidence = ""
     how: str = ""
     more: int = 0
 
@@ -143,12 +141,9 @@ class Judge:
         place: int,
         writers: Writers,
         mark_of: MarkOf,
-        is_declared: Callable[[Key], bool] = lambda _: False,
     ) -> None:
-        """`is_declared`: the tool declares this input. A write that only the kernel reported does not explain that
-        such a file is another one."""
         self._result, self._place, self._writers = result, place, writers
-        self._mark_of, self._is_declared = mark_of, is_declared
+        self._mark_of = mark_of
         success = result.success
         self._success = success or Success(asof=0, ended=0)
         self._read = self._success.inputs.other
@@ -159,12 +154,11 @@ class Judge:
         return write if write is not None and write.is_made else None
 
     def find_mover(self, key: Key) -> Writer | None:
-        """The tool itself or a later one, if it surely wrote this last and it still is as it was left."""
-        last = self._writers.last(key, is_sure=True)
-        if last is None or (last.write.evidence and self._is_declared(key)):
+        """The tool itself or a later one, if it wrote this last and it still is as it was left."""
+        last = self._writers.last(key)
+        if last is None:
             return None
-        own = self.own_write(key)
-        is_moved = last.place >= self._place or (own is not None and own.is_sure)
+        is_moved = last.place >= self._place or self.own_write(key) is not None
         return last if is_moved and self._is_as_left(key, last.write) else None
 
     def _is_as_left(self, key: Key, write: Write) -> bool:
@@ -181,14 +175,9 @@ class Judge:
             return Reason(key, then=then, now=now)
         if then != UNSURE and self.find_mover(key) is not None:
             return None
-        sure = self._writers.last(key, is_sure=True)
-        is_guess = sure is not None and sure.write.evidence and self._is_declared(key)
-        if sure is not None and not is_guess and self._is_as_left(key, sure.write):
-            if sure.accepted > self._success.asof > sure.write.seq:
-                return Reason(key, then=then, now=now)  # an edit that was accepted since
-            return Reason(key, sure.module, sure.write.seq, then, now)
-        if last.write.evidence and last.write.mark == self._mark_of(key):
-            return Reason(key, last.module, last.write.seq, then, now, last.write.evidence)
+        is_accepted = last.accepted > self._success.asof > last.write.seq  # an edit, since then
+        if self._is_as_left(key, last.write) and not is_accepted:
+            return Reason(key, last.module, last.write.seq, then, now)
         return Reason(key, then=then, now=now)
 
     def find_used(self, *, with_tried: bool = False) -> dict[Key, None]:
@@ -236,12 +225,12 @@ class Judge:
     def _judge_seen(self, key: Key) -> Reason | None:
         writers, place, adds = self._writers, self._place, self.find_adds(key)
         own = self.own_write(key)
-        last = writers.last(key, is_sure=True, adds=adds)
+        last = writers.last(key, adds=adds)
         if last is None:
             return None
         if own is not None and not is_table_list(key):
             # Who only added since is no matter, but who made it anew before that is.
-            earlier = writers.maker(key, place, own, is_sure=True)
+            earlier = writers.maker(key, place, own)
             if earlier and earlier.write.seq > max(own.seq, self._success.asof):
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
         saw = self._success.saw.get(key, Saw())
@@ -282,20 +271,24 @@ class Judge:
         return EXISTS if path in paths_in(listed) else ABSENT
 
     def find_left(self, version_of: VersionOf, looked: TimeOf) -> Iterator[Reason]:
-        """What its success wrote and is missing, or was edited by hand. What a later tool removed or changed is
-        neither. A table is looked for only where another program has written since, at `looked`."""
+        """What its success wrote and is missing, or was edited by hand, and what it took away and is there again. What
+        a later tool removed, made or changed is neither. A table is looked for only where another program has written
+        since, at `looked`."""
         asof = self._success.asof
         for key, write in self._result.writes.items():
-            if not (write.is_checked or write.is_log) or write.mark in (ABSENT, UNSURE):
+            if not (write.is_checked or write.only_adds) or write.mark == UNSURE:
                 continue
             is_table = key.startswith("table:")
             if is_table and max(write.seq, asof) >= looked():
                 continue
-            now = self._mark_of(key)
+            now, last = self._mark_of(key), self._writers.last(key)
             if now == write.mark:
                 continue
+            if write.mark == ABSENT:
+                if last is not None and last.place == self._place and not is_table:
+                    yield Reason(key, then=ABSENT, now=EXISTS)
+                continue
             if now == ABSENT:
-                last = self._writers.last(key)
                 if write.is_checked and (last is None or last.write.mark != ABSENT):
                     yield Reason(key, then=EXISTS, now=ABSENT)
                 continue
@@ -337,24 +330,18 @@ def find_edited(key: Key, writers: Writers, now: str, version_of: VersionOf) -> 
         ABSENT not in (write.mark, now)
         and EXISTS not in (write.mark, now)
         and write.mark not in (UNSURE, now)
-        and write.is_sure
         and write.version != DATABASE
         and (write.version is None or write.version != version_of(key))
     )
     return last if is_edited else None
 
 
-def find_unseen(success: Success, upstream: Iterable[tuple[ToolResult, bool]]) -> Iterator[Reason]:
-    """The tools upstream that succeeded since the tool began, where what passed between them was not seen. A tool
-    whose reads were all seen is judged by them alone, but for a tool that `AFTER` declares (True) and that it was not
-    seen to use anything of."""
-    used = {*success.saw, *used_files(success.inputs)}
-    for other, is_declared in upstream:
-        theirs = other.success
-        if theirs is None or theirs.ended <= success.asof:
-            continue
-        if not success.is_whole or (is_declared and used.isdisjoint(other.writes)):
-            yield Reason(f"tool:{other.module}", by=other.module, seq=theirs.ended)
+def find_unseen(success: Success, upstream: Iterable[ToolResult]) -> Iterator[Reason]:
+    """The tools upstream that succeeded since the tool began, where what passed between them may not have been seen. A
+    tool whose reads were all seen is judged by them alone."""
+    for other in () if success.is_whole else upstream:
+        if other.success is not None and other.success.ended > success.asof:
+            yield Reason(f"tool:{other.module}", by=other.module, seq=other.success.ended)
 
 
 def find_unlike(
@@ -428,7 +415,7 @@ def compare(
     judge: Judge,
     success: Success,
     now: Inputs,
-    upstream: Iterable[tuple[ToolResult, bool]],
+    upstream: Iterable[ToolResult],
     version_of: VersionOf,
     foreign_write: TimeOf,
     looked: TimeOf,

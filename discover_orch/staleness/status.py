@@ -21,7 +21,6 @@ from discover_orch.model.table_keys import WHOLE, database_of
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.left_over import build_test
 from discover_orch.staleness.memory import with_unended
 from discover_orch.staleness.reason_sentences import (
@@ -175,11 +174,10 @@ class Status:
         inputs = success.inputs.other if success else {}
         return {*self._judge_of(module).find_used(with_tried=True), *inputs}
 
-    def may_follow_unseen(self, module: str, passed: Collection[str]) -> bool:
-        """Whether the tool may be stale because one of these has passed, whatever that wrote."""
-        success = self._results[module].success
-        is_declared = any(one in passed for one in self._registry.before.get(module, ()))
-        return success is not None and (is_declared or not success.is_whole)
+    def may_follow_unseen(self, module: str) -> bool:
+        """Whether the tool may be stale because one upstream has passed, whatever that wrote."""
+        result = self._results[module]
+        return result.success is not None and not is_whole(result)
 
     def _forget(self, keys: Iterable[Key]) -> None:
         """These may be other files by now."""
@@ -236,14 +234,8 @@ class Status:
         )
 
     def _judge_of(self, module: str) -> Judge:
-        inputs = self._registry.tools[module].inputs
-        return Judge(
-            self._results[module],
-            self._place[module],
-            self._writers,
-            self._present.mark,
-            lambda key: key[:5] == "file:" and meets_input(key[5:], inputs),
-        )
+        result, place = self._results[module], self._place[module]
+        return Judge(result, place, self._writers, self._present.mark)
 
     def _sentence(self, module: str, reason: Reason, *, has_new_code: bool = False) -> str:
         return reason_sentence(
@@ -255,14 +247,12 @@ class Status:
             has_new_code=has_new_code,
         )
 
-    def _upstream(self, module: str, asof: int) -> Iterator[tuple[ToolResult, bool]]:
-        """The tools upstream that may have done something since `asof`, and whether `AFTER` says so."""
+    def _upstream(self, module: str, asof: int) -> Iterator[ToolResult]:
+        """The tools upstream that may have done something since `asof`."""
         registry = self._registry
-        before = registry.before.get(module, ())
-        flow = registry.flow.get(module, ())
-        unknown = self._find_unknown(module, asof)
-        for other in dict.fromkeys((*before, *flow, *unknown)):
-            yield self._results[other], other in before
+        known = (*registry.before.get(module, ()), *registry.flow.get(module, ()))
+        for other in dict.fromkeys((*known, *self._find_unknown(module, asof))):
+            yield self._results[other]
 
     # What follows from other tools.
 
@@ -291,13 +281,14 @@ class Status:
         """The seeds and what is downstream of them, and the tools that must make anew what these need."""
         below: dict[str, str] = dict.fromkeys(seeds, "")
         rebuilt: dict[str, str] = {}
+        whole = {one for one, result in self._results.items() if is_whole(result)}
         again = {*below}
         name_of = self._registry.display
         while again:
-            found = self._registry.downstream((*below, *rebuilt))
+            found = self._registry.downstream((*below, *rebuilt), whole)
             known = below.keys() | rebuilt.keys()
             new = [one for one in self._registry.order if one in found and one not in known]
-            added = find_upstream_reasons(self._registry, found, new)
+            added = find_upstream_reasons(self._registry, found, new, whole)
             below |= added
             above: dict[str, str] = {}
             for module in self._registry.order:
@@ -326,6 +317,11 @@ class Status:
         return self._judge_of(module).find_rebuilt(is_repeatable=is_repeatable)
 
 
+def is_whole(result: ToolResult) -> bool:
+    """Whether all that the last success read was seen."""
+    return result.success is not None and result.success.is_whole
+
+
 class Turns:
     """Judges each step of a run again when its turn comes. The run tells the ends of its tools."""
 
@@ -333,7 +329,7 @@ class Turns:
         """`status` is what the plan was made of; `forced` tools run though they may be fresh."""
         self._status, self._forced = status, forced
         self._passed: set[str] = set()  # in this run
-        self._unfollowed: set[str] = set()  # of those: who follows them has not been judged since
+        self._has_passed = False  # of those: who follows them has not been judged since
         self._ended: dict[str, ToolResult] = {}  # and not looked at yet
         self.read_again()
         status.settle()
@@ -391,7 +387,7 @@ class Turns:
         for module, result in ended.items():
             if result.last.status in WELL:
                 self._passed.add(module)
-                self._unfollowed.add(module)
+                self._has_passed = True
             self._own[module] = self._judge(module)
 
     def _judge_users(self) -> None:
@@ -404,9 +400,9 @@ class Turns:
         if any(key.startswith("file:") for key in self._unjudged):
             keys.update(one for one in self._users if one.startswith("glob:"))
         users = {user for key in keys for user in self._users.get(key, ())}
-        if passed := self._unfollowed:
-            users.update(one for one in self._own if self._status.may_follow_unseen(one, passed))
-        self._unjudged, self._unfollowed = set(), set()
+        if self._has_passed:
+            users.update(one for one in self._own if self._status.may_follow_unseen(one))
+        self._unjudged, self._has_passed = set(), False
         for module in users:
             if not self._own[module].is_lasting:
                 self._own[module] = self._judge(module)

@@ -45,20 +45,12 @@ FILES = ("file:", "folder:", "glob:", "there:", "stat:", "link:")
 Seq = int
 
 
-#: How it is known that a tool wrote a file: "" where it was seen or is declared. Else only the kernel reported the
-#: write, and that does not say who wrote. It is "sure" where a command line names the file, or where all successes
-#: showed it, two at least. "first": the first success shows it. "again": so did the one before, though not all;
-#: "once": it did not.
-Evidence = Literal["", "sure", "first", "once", "again"]
-
-
 class Write(Struct, frozen=True, array_like=True):
     """The latest write of a table or a file by one tool.
 
     `seq` is when the tool ended; `mark` is the state of the file as it was left. `is_checked`: the file or table must
-    exist while the tool is fresh. That is not so for a log, and for what was not observed to be written by the tool.
-    `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it; where
-    only the kernel reported the write, as far as is known.
+    exist while the tool is fresh. That is not so for a log, and for a temporary file that no other tool reads.
+    `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it.
     `only_creates`: it made the table where it was not there, and no rows, so that running again would not empty it.
     `version` is the content that it left; None where that is not known, as of large tables. `is_made`: the
     code of its last success writes it, as far as is known. `is_new`: there was no such file before a tool wrote it.
@@ -71,7 +63,6 @@ class Write(Struct, frozen=True, array_like=True):
     is_checked: bool = True
     only_adds: bool = False
     only_creates: bool = False
-    evidence: Evidence = ""
     version: str | None = None
     is_made: bool = True
     is_new: bool = False
@@ -81,17 +72,7 @@ class Write(Struct, frozen=True, array_like=True):
     @property
     def is_unread(self) -> bool:
         """Whether it is a file for temporary use that no other tool has read until now, so that it may be gone."""
-        return not (self.is_checked or self.only_adds or self.evidence or self.mark == ABSENT)
-
-    @property
-    def is_log(self) -> bool:
-        """Whether the tool was seen only to add to it."""
-        return self.only_adds and not self.evidence
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether it explains that the file is another one than before. Else another program may have written it."""
-        return self.evidence in ("", "sure")
+        return not (self.is_checked or self.only_adds or self.mark == ABSENT)
 
 
 class Saw(Struct, frozen=True, array_like=True):
@@ -139,8 +120,6 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     itself wrote; `tables` are the tables that it read or looked for in vain. `is_whole`: nothing that it read can have
     gone unseen. `marks` are the states of input files that still stand for their versions; `modules`
     are those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
-    `is_alone`: what the kernel reported is
-    what this tool used, since no other ran then, or since that was known of an earlier success of the same code.
     `is_unchecked`: its checks did not run. `returned` is what `run()` returned at the last success that was checked,
     as JSON, if a check takes that as `previous`.
     """
@@ -157,7 +136,6 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     marks: Mapping[Key, str] = {}
     modules: tuple[str, ...] = ()
     flow: Dataflow = Dataflow()
-    is_alone: bool = True
     is_unchecked: bool = False
     returned: str = ""
 

@@ -139,9 +139,9 @@ class Writers:
 
     def is_log(self, key: Key) -> bool:
         """Whether all who are known to write the file only append to it, so that users may add to it too."""
-        rows = [row for row in self.of(key) if row.write.is_sure]
+        rows = self.of(key)
         made = [row for row in rows if row.place != GONE and row.write.is_made]
-        return all(row.write.is_log for row in made or rows)
+        return all(row.write.only_adds for row in made or rows)
 
     def in_folder(self, folder: str) -> list[Key]:
         """The files directly in the folder that tools wrote or removed."""
@@ -156,17 +156,13 @@ class Writers:
         self,
         key: Key,
         *,
-        is_sure: bool = False,
         adds: Write | None = None,
         own: int = GONE,
         since: int = GONE,
     ) -> Writer | None:
-        """The last writer of all, or of those from the place `since` on. Where only the kernel reported a write,
-        another program may have done it, so with `is_sure` it does not count. `adds` is as of `maker`; the tool at
-        the place `own` always counts."""
+        """The last writer of all, or of those from the place `since` on. `adds` is as of `maker`; the tool at the
+        place `own` always counts."""
         rows = [row for row in self.of(key) if row.place >= since]
-        if is_sure:
-            rows = [row for row in rows if row.write.is_sure]
         if adds is not None:
             rows = [
                 row for row in rows if row.place == own >= 0 or not is_unconcerned(adds, row.write)
@@ -192,18 +188,16 @@ class Writers:
         adds: Write | None = None,
         *,
         fills: bool = False,
-        is_sure: bool = False,
     ) -> Writer | None:
-        """The last writer before `place`; `is_sure` is as of `last`. `adds` is the write of a tool that does nothing
-        else with the key: what only adds to it too is no concern of such a tool. With `fills`, a tool counts only if
-        running it again makes the thing anew."""
+        """The last writer before `place`. `adds` is the write of a tool that does nothing else with the key: what only
+        adds to it too is no concern of such a tool. With `fills`, a tool counts only if running it again makes the
+        thing anew."""
         rows = [
             row
             for row in self.of(key)
             if 0 <= row.place < place
             and row.write.is_made
             and not (fills and row.write.only_creates)
-            and (row.write.is_sure or not is_sure)
             and (adds is None or not is_unconcerned(adds, row.write))
         ]
         return max(rows, key=_number_of, default=None)

@@ -15,28 +15,29 @@ import weakref
 from discover_orch.databases.sqlite_user_connections import CONNECT_CODE, OwnConnections
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
-from discover_orch.model.search_path import OWN_FOLDER
-from discover_orch.worker.native_files import STARTED_CHILD
+from discover_orch.model.search_path import INSTALLED, OWN_FOLDER, is_of_python
 from discover_orch.worker.observed_paths import (
     find_all_below,
+    find_links,
     find_source,
     normalize_path,
     parent_folders,
-    resolve_paths,
+    read_names,
 )
 from discover_orch.worker.opened_databases import KeptDatabase, database_signature
 from discover_orch.worker.path_questions import PathQuestions
+from discover_orch.worker.traced_files import CONNECTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
-    from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.opened_databases import Signature
     from discover_orch.worker.project_code import ProjectCode
     from discover_orch.worker.shared_uses import ModuleUses
+    from discover_orch.worker.traced_files import TracedFiles
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 APPEND_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
@@ -46,6 +47,7 @@ _LIBRARY = os.path.dirname(os.__file__)
 _GLOB = os.path.join(_LIBRARY, "glob.py")
 _TOKENIZE = os.path.join(_LIBRARY, "tokenize.py")
 _SHUTIL = os.path.join(_LIBRARY, "shutil.py")
+_PKGUTIL = os.path.join(_LIBRARY, "pkgutil.py")
 #: What these open for writing is a log, also where it is emptied first.
 _LOGGING = frozenset(
     os.path.join(_LIBRARY, "logging", one) for one in ("__init__.py", "handlers.py")
@@ -71,40 +73,46 @@ IMPORT_CODE = frozenset(
 FOLDER_WALKERS = frozenset(["<frozen os>", os.path.join(_LIBRARY, "os.py"), _SHUTIL, _GLOB])
 #: No files of a project. The worker reads them itself, to find processes that are left.
 PROCESSES = "/proc/"
-CONNECTED = "opened a network connection"
 ATTACHED = "attached a database whose name is a value of the statement"
-CHILD_EVENTS = ("os.spawn", "os.fork", "os.forkpty", "os.exec")  # others are followed too
+CHILD_EVENTS = (
+    *("os.spawn", "os.fork", "os.forkpty", "os.exec", "subprocess.Popen", "os.posix_spawn"),
+    *("pty.spawn", "os.system"),
+)
 _getframe = sys._getframe
 
 
 class AuditHook:
-    """Notes paths from the moment it is made. All are absolute after `resolve_paths`."""
+    """Notes paths from the moment it is made. All are absolute."""
 
-    def __init__(self, project: ProjectCode, native: NativeFiles, uses: ModuleUses) -> None:
+    def __init__(self, project: ProjectCode, traced: TracedFiles, uses: ModuleUses) -> None:
         self._project = project
         self._uses = uses
-        self._native = native
-        self.questions = PathQuestions(project, uses, IMPORT_CODE | _LOGGING, native.follow_path)
-        self.opened: dict[str, None] = {}  # for reading
-        self.listed: dict[str, None] = {}
+        self._traced = traced
+        self.questions = PathQuestions(project, uses, IMPORT_CODE | _LOGGING, self.absolute)
+        #: Folder -> the names in it when it was first listed, with `/` between; None where it was not there. Of those
+        #: in which modules are looked for (`searched`) only the modules count.
+        self.listed: dict[str, str | None] = {}
+        self.searched: dict[str, str | None] = {}
         self.changed: dict[str, bool] = {}  # path of a file or folder -> existed before
         #: Those of `changed` that were only opened to append to them, or by `logging`.
         self.appended: dict[str, None] = {}
         self.link_targets: dict[str, str] = {}  # possible new link -> target of a hard link
         self.folder_changes: dict[str, bool] = {}  # True: made; False: moved or removed
+        self.followed: dict[
+            str, str
+        ] = {}  # links to folders by which paths go that have no such name -> targets
         self.imported: dict[str, None] = {}  # files that the import system opened
+        #: What the import system and orch have opened and listed: that does not count.
+        self.passed_over: set[str] = set()
         self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
         self.kept: list[KeptDatabase] = []  # of this worker's life
         self._connecting = KeptDatabase("", ())  # what the connection opens that is being made
         #: Called with an environment variable before it is set, and its value.
         self.note_variable: Callable[[str, str], None] = lambda name, text: None
-        # As the tool wrote them, relative to the current working directory.
-        self._listed: dict[str, None] = {}
-        native.find_opened = self._find_opened
         self._cwd = ""  # the working directory with a slash; "" if it may have changed
         self._notes: tuple[dict[Any, Any], ...] = (
-            self.opened, self.listed, self.changed, self.appended, self.link_targets, self.folder_changes,
-            self.connected, self._listed,
+            self.listed, self.searched, self.changed, self.appended, self.link_targets, self.folder_changes,
+            self.followed, self.connected,
         )  # fmt: skip
         sys.addaudithook(self._make_hook())
         self.own = OwnConnections(self.note_attach)
@@ -116,28 +124,16 @@ class AuditHook:
     def clear(self) -> None:
         self._cwd = ""
         self.imported.clear()
+        self.passed_over.clear()
         self._uses.clear()
         self.questions.clear()
         for noted in self._notes:
             if noted:
                 noted.clear()
 
-    def resolve_paths(self) -> None:
-        """Make the paths absolute that are relative to the current working directory."""
-        self.opened.update(self._uses.find_opened())
-        if self._listed:
-            paths = self._listed.copy()
-            self._listed.clear()
-            self.listed.update(resolve_paths(paths))
-
-    def _find_opened(self) -> Iterable[str]:
-        """The absolute paths of files opened for reading until now."""
-        return {**self.opened, **self._uses.find_opened()}
-
     def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
         """The hook. Called for every event of the interpreter, in any thread: it must be fast and not raise."""
-        find_uses = self._uses.find
-        is_followed, on_child = self._native.is_followed, self._on_child
+        find_uses, on_child = self._uses.find, self._on_child
         others: dict[str, Callable[..., None]] = {
             "os.listdir": self._on_list,
             "os.scandir": self._on_list,
@@ -155,13 +151,9 @@ class AuditHook:
             "sqlite3.connect": self._on_sqlite_connect,
             "sqlite3.connect/handle": self._on_sqlite_handle,
             "socket.connect": self._on_socket_connect,
-            "import": self._native.note_import,
+            "import": self._traced.note_import,
             "ctypes.dlopen": self._on_dlopen,
-            **dict.fromkeys(CHILD_EVENTS, lambda *_: on_child()),
-            "subprocess.Popen": lambda _, *command: on_child(*command),
-            "os.posix_spawn": lambda _, words, environment: on_child(words, None, environment),
-            "pty.spawn": on_child,
-            "os.system": lambda command: on_child(("sh", "-c", command)),
+            **dict.fromkeys(CHILD_EVENTS, on_child),
             "pickle.find_class": lambda module, _: self._project.note_names(module, _getframe(2)),
             "os.putenv": lambda name, value: self.note_variable(
                 os.fsdecode(name), os.fsdecode(value)
@@ -180,9 +172,9 @@ class AuditHook:
                         and not path.endswith(CODE_SUFFIXES)
                         and not path.startswith(PROCESSES)
                     ):
+                        if path[:1] != "/" or "/." in path or "//" in path:
+                            path = self.absolute(path)
                         find_uses(_getframe(1)).opened[path] = None
-                        if is_followed:
-                            self._native.note_open()
                     else:
                         self._on_open(path, mode, _getframe(1).f_code.co_filename)
                 elif event in others:
@@ -192,28 +184,28 @@ class AuditHook:
 
         return on_event
 
-    def _on_child(self, words: Any = (), folder: Any = None, environment: Any = None) -> None:
-        self._uses.note(_getframe(2), "gap", STARTED_CHILD)
+    def _on_child(self, *_: object) -> None:
         self._uses.note(_getframe(2), "copied", "")
-        self._native.note_child(words, folder, environment)
+        self._traced.note_child()
 
     def _on_open(self, given: Any, mode: Any, opener: str) -> None:
         path = os.fsdecode(given)
         if path.startswith(PROCESSES):
             return
-        if mode is None and (
-            (opener in FOLDER_WALKERS and not os.path.isabs(path)) or opener.startswith(OWN_FOLDER)
-        ):
+        if mode is None and opener in FOLDER_WALKERS and not os.path.isabs(path):
+            return
+        path = self.absolute(path)
+        if mode is None and opener.startswith(OWN_FOLDER):
+            self.passed_over.add(path)
             return
         if path.endswith(CODE_SUFFIXES) and _is_import_code(opener):
             caller = _getframe(3)  # of the function that opens it
             if opener == IMPORT_SYSTEM and not path.startswith(OWN_FOLDER):
                 self._note_imported(path, caller)
             if opener != _TOKENIZE or not self._project.find_file(caller.f_code):
+                self.passed_over.add(path)
                 return
         self._uses.find(_getframe(2)).opened[path] = None
-        if self._native.is_followed:
-            self._native.note_open()
 
     def _note_imported(self, path: str, loader: FrameType) -> None:
         self.imported[path] = None
@@ -222,9 +214,7 @@ class AuditHook:
             self._uses.note(loader, "path", find_source(path))
 
     def _on_open_for_writing(self, given: Any, flags: int) -> None:
-        path = self._absolute(given)
-        if self._native.is_followed:
-            self._native.note_open()
+        path = self.absolute(given)
         if self.link_targets:
             self.link_targets.pop(path, None)  # if it is a link, its target is written
         if path not in self.changed:
@@ -232,7 +222,7 @@ class AuditHook:
             if was_there and flags & os.O_EXCL:
                 return  # it fails
             self.changed[path] = was_there
-            self._uses.note_change(path, self._cwd)
+            self._uses.note_change(path)
             if self._only_adds(flags):
                 self.appended[path] = None
         elif self.appended and not self._only_adds(flags):
@@ -245,17 +235,32 @@ class AuditHook:
     def _on_list(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)
         opener = _getframe(2).f_code.co_filename
-        if _is_import_code(opener) or (given.__class__ is int and opener == _SHUTIL):
-            return  # `shutil.rmtree` lists open folders to delete them
+        is_deleted = given.__class__ is int and opener == _SHUTIL  # by `shutil.rmtree`
+        if given.__class__ is int:  # an open folder; Linux says which
+            given = os.readlink(f"{PROCESSES}self/fd/{given}")
+        path = self.absolute("." if given is None else given)
         while frame is not None and frame.f_code.co_filename == _GLOB:
             frame = frame.f_back
-        if frame is not None and not frame.f_code.co_filename.startswith(OWN_FOLDER):
-            if given.__class__ is int:  # an open folder; Linux says which
-                given = os.readlink(f"{PROCESSES}self/fd/{given}")
-            path = "." if given is None else os.fsdecode(given)
-            self._native.follow_path(os.path.abspath(path))
-            self._listed[path] = None
+        is_own = frame is None or frame.f_code.co_filename.startswith(OWN_FOLDER)
+        if is_own or is_deleted or _is_import_code(opener):
+            self.passed_over.add(path)
+        else:
+            is_search = opener == _PKGUTIL or self._looks_for_modules(path, frame)
+            self._note_listed(path, self.searched if is_search else self.listed)
             self._uses.note(frame, "path", path)
+
+    def _looks_for_modules(self, path: str, frame: FrameType | None) -> bool:
+        """Whether a package lists a folder in which Python finds modules, as for entry points."""
+        if path not in sys.path and path not in self._project.search_path:
+            return False
+        while frame is not None and is_of_python(frame.f_code.co_filename):
+            frame = frame.f_back
+        return frame is not None and any(one in frame.f_code.co_filename for one in INSTALLED)
+
+    def _note_listed(self, path: str, noted: dict[str, str | None]) -> None:
+        if path not in noted:
+            noted[path] = None  # reading it is an event too
+            noted[path] = read_names(path)
 
     def _on_glob(self, folder: Any, pattern: Any) -> None:
         """`pathlib` does not try to list a folder that is not there."""
@@ -265,26 +270,32 @@ class AuditHook:
             if not parts or not GLOB_CHARACTERS.isdisjoint(parts[0]):
                 return
             path = os.path.join(path, parts.pop(0))
-        self._listed[path] = None
+        path = self.absolute(path)
+        self._note_listed(path, self.listed)
         self._uses.note(_getframe(2), "path", path)
 
     def _on_truncate(self, given: Any, *_: object) -> None:
         if given.__class__ is not int:
-            path = self._absolute(given)
+            path = self.absolute(given)
             self.link_targets.pop(path, None)
             self._note(path)
 
     def _on_remove(self, given: Any, folder: int = -1) -> None:
-        if folder == -1 and _getframe(2).f_code.co_filename not in _LOGGING:
-            self._note(self._absolute(given))
+        if folder == -1:
+            path = self.absolute(given)
+            if _getframe(2).f_code.co_filename in _LOGGING:
+                self.passed_over.add(path)
+            else:
+                self._note(path)
 
     def _on_rename(
         self, source: Any, target: Any, source_folder: int = -1, target_folder: int = -1
     ) -> None:
+        old = self.absolute(source) if source_folder == -1 else ""
+        new = self.absolute(target) if target_folder == -1 else ""
         if _getframe(2).f_code.co_filename in _LOGGING:
-            return  # a full log is put aside
-        old = self._absolute(source) if source_folder == -1 else ""
-        new = self._absolute(target) if target_folder == -1 else ""
+            self.passed_over.update((old, new))  # a full log is put aside
+            return
         if old and os.path.isdir(old) and not os.path.islink(old):
             self.folder_changes.setdefault(old, False)
             for path in (old, *find_all_below(old)):
@@ -301,37 +312,37 @@ class AuditHook:
     def _on_link(
         self, source: Any, target: Any, source_folder: int = -1, target_folder: int = -1
     ) -> None:
-        self._note_link(
-            target, target_folder, self._absolute(source) if source_folder == -1 else ""
-        )
+        self._note_link(target, target_folder, self.absolute(source) if source_folder == -1 else "")
 
     def _note_link(self, target: Any, folder: int, source: str) -> None:
         if folder == -1:
-            path = self._absolute(target)
+            path = self.absolute(target)
             if not os.access(path, os.F_OK, follow_symlinks=False):  # else it fails
                 self._note(path)
                 self.link_targets[path] = source
 
     def _on_mkdir(self, given: Any, mode: int = 0, folder: int = -1) -> None:
         if folder == -1:
-            path = self._absolute(given)
-            self._native.follow_path(path)
+            path = self.absolute(given)
             if not os.access(path, os.F_OK):
                 self._note(path)
                 self.folder_changes.setdefault(path, True)
 
     def _on_rmtree(self, given: Any, folder: Any = None) -> None:
         if folder is None:
-            path = self._absolute(given)
+            path = self.absolute(given)
             self.folder_changes.setdefault(path, False)
             for one in (path, *find_all_below(path)):
                 self._note(one)
 
-    def _on_chdir(self, _: object) -> None:
+    def _on_chdir(self, given: Any) -> None:
+        if given.__class__ is not int:
+            self._note_links(self.absolute(given))
         self._cwd = ""
-        self.resolve_paths()
-        self._uses.resolve_paths()
-        self.questions.resolve_paths()
+
+    def _note_links(self, folder: str) -> None:
+        for link in find_links(folder, self._project.root):
+            self.followed.setdefault(link, os.readlink(link))
 
     def _on_sqlite_connect(self, given: Any) -> None:
         frame: FrameType | None = _getframe(2)
@@ -366,7 +377,6 @@ class AuditHook:
         with contextlib.suppress(Exception):  # not a path, or the working directory is gone
             if name is None:
                 self._uses.note(_getframe(3), "gap", ATTACHED)
-                self._native.note_library()  # the kernel may tell which file is opened
                 return
             attached = self._note_connection(name, _getframe(3))
             if attached.owners and not is_conn:
@@ -378,22 +388,26 @@ class AuditHook:
             frame.f_code.co_filename if frame.f_back is None else frame.f_back.f_code.co_filename
         )
         if opener != frame.f_code.co_filename and not opener.startswith(OWN_FOLDER):
-            self._native.note_library()
+            self._traced.note_library()
 
     def _on_socket_connect(self, connecting: Any, _: object) -> None:
         import _socket  # is loaded, since there is a socket
 
+        if self._traced.is_traced:
+            return  # the kernel tells it
         families = _socket.AF_INET, _socket.AF_INET6
         if connecting.family in families and not _is_opening_database(_getframe(2)):
             self._uses.note(_getframe(2), "gap", CONNECTED)
 
-    def _absolute(self, given: Any) -> str:
+    def absolute(self, given: Any) -> str:
         """The absolute path, normalized."""
         path: str = given if given.__class__ is str else os.fsdecode(given)
         if path[:1] != os.sep:
             if not self._cwd:
                 self._cwd = os.getcwd().rstrip(os.sep) + os.sep
             path = self._cwd + path
+        if "/../" in path:
+            self._note_links(path.partition("/../")[0])
         return normalize_path(path)
 
     def _note(self, path: str) -> None:
@@ -401,7 +415,7 @@ class AuditHook:
             self.appended.pop(path, None)
         if path not in self.changed:
             self.changed[path] = self._is_there(path)
-            self._uses.note_change(path, self._cwd)
+            self._uses.note_change(path)
 
     def _is_there(self, path: str) -> bool:
         """Whether the path existed before the tool: not if it is in a folder that the tool made."""

@@ -1,7 +1,7 @@
 """The worker's ends of its pipes. Orders come in, and messages and captured output go out; the life pipe ends with the
 parent.
 
-`spawn` gives them fixed numbers. Orders and messages are moved to higher numbers and closed in child processes. A tool
+`spawn` gives them fixed numbers. They are moved to higher numbers and closed in child processes. A tool
 can still close them (daemons do) and open a file of its own under the same number. So the channel remembers what each
 descriptor refers to, and does not write where that has changed.
 
@@ -26,7 +26,7 @@ from discover_orch.worker.protocol import (
     decode_order,
     encode_message,
 )
-from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD
+from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD, TRACE_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ class Channel:
     """Reads orders, writes messages."""
 
     def __init__(self) -> None:
-        self._orders, self._messages, self.life = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD))
-        self._identities = {fd: _identify(fd) for fd in (self._orders, self._messages)}
+        fds = map(_move, (ORDERS_FD, MESSAGES_FD, LIFE_FD, TRACE_FD))
+        self._orders, self._messages, self.life, self.trace = fds
+        known = self._orders, self._messages, self.trace
+        self._identities = {fd: _identify(fd) for fd in known}
         self._unread = b""
         self._lock = RLock()  # a thread of a tool may set a secret while another sends
 

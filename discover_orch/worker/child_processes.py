@@ -17,6 +17,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 PR_SET_PDEATHSIG = 1  # numbers of <linux/prctl.h>
@@ -24,8 +25,8 @@ PR_SET_CHILD_SUBREAPER = 36
 SWEEP_TIME = 0.5  # seconds
 BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 IS_LINUX = sys.platform == "linux"
-#: What `describe_children` gives before there was any.
-NO_CHILDREN: tuple[object, ...] = ((0, 0, 0), set[int]())
+#: Called in the worker when its parent is gone, before what is left of the tool is ended.
+on_parents_death: Callable[[], object] = lambda: None  # noqa: E731
 
 
 def become_subreaper() -> bool:
@@ -69,6 +70,7 @@ def end_after_parent(life: int, me: int) -> None:
             pass
     except OSError:  # the tool closed it
         return
+    on_parents_death()
     sweep(set(), time.monotonic() + SWEEP_TIME)
     if os.getpgrp() == me:
         os.killpg(me, signal.SIGKILL)
@@ -109,19 +111,6 @@ def find_children(pid: int) -> set[int]:
     except OSError:
         pass
     return found
-
-
-def describe_children(*, has_running: bool) -> tuple[object, ...]:
-    """Differs from the last one if a child of this process has ended since; with `has_running` also if one has
-    started.
-    """
-    import resource
-
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (
-        (ended.ru_minflt, ended.ru_majflt, ended.ru_nvcsw),
-        find_children(os.getpid()) if has_running else set[int](),
-    )
 
 
 def find_descendants(pid: int) -> set[int]:

@@ -366,9 +366,9 @@ class ForeignWrites:
     def _has_other_writers(self, *, during_step: bool) -> bool:
         observer = self._observer
         self._has_others |= observer.has_foreign_connection()
-        had_children = self._had_children or (during_step and observer.native.has_child)
+        had_children = self._had_children or (during_step and observer.traced.has_child)
         # Without `subprocess` or `multiprocessing` there are none.
-        self._had_children = observer.native.may_have_children() and bool(
+        self._had_children = observer.traced.may_have_children() and bool(
             find_children(os.getpid())
         )
         is_loaded = not sys.modules.keys().isdisjoint(OTHER_DRIVERS)

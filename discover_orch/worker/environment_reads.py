@@ -50,8 +50,6 @@ class EnvironmentReads:
         self._uses = uses
         #: Called where code asks whether a variable is set, with the value that `setdefault` gives.
         self.note_question: Callable[[str, str | None], None] = lambda name, default: None
-        #: Called with the value of a variable that is an absolute path, as of a folder with data.
-        self.note_path: Callable[[str], None] = lambda path: None
         # Instructions that go through all names: (id of the code, index) -> the code.
         self._copying: dict[tuple[int, int], CodeType] = {}
         self._project = project
@@ -105,9 +103,6 @@ class EnvironmentReads:
             self.note_question(name, default if isinstance(default, str) else None)
         if self._project.find_file(frame.f_code):
             self._uses.note(frame, "env", name)
-            value: bytes = vars(os.environ)["_data"].get(os.fsencode(name), b"")
-            if value[:1] == b"/":
-                self.note_path(os.path.normpath(os.fsdecode(value)))
         elif self._uses.is_called_by_project(frame):
             self._uses.note(frame, "asked", name)
 

@@ -216,7 +216,7 @@ class Loader:
     def _record(self, module: str, path: str, source: bytes, code: CodeType) -> None:
         shown = self._project.show(os.path.abspath(path))
         self._loaded.append((module, shown, content_hash(source)))
-        self._project.note_import(module, path, code, source)
+        self._project.note_import(module, path, code)
         if b"__import__" in source and module in sys.modules:
             sys.modules[module].__dict__["__import__"] = self._project.import_by_name
 

@@ -23,11 +23,10 @@ from discover_orch.worker.child_processes import (
 )
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import preload
-from discover_orch.worker.native_files import NativeFiles
-from discover_orch.worker.observed_paths import ObservedPaths
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import Greet, Preload, Prepare, prepare_for_orders
 from discover_orch.worker.steps import Worker
+from discover_orch.worker.traced_files import TracedFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,16 +64,16 @@ def main() -> None:
     faulthandler.enable(channel.messages_fd, all_threads=False)
     capture = Capture()
     channel.guard(capture.fds)
-    order, project, native = channel.receive(), None, None
+    order, project = channel.receive(), None
     if isinstance(order, Preload):
         if not preload(order, capture.restore):
             return
         # Each takes milliseconds, which its run then saves.
         project = ProjectCode(order.root, order.pythonpath)
-        native = NativeFiles(ObservedPaths(order.root))
         order = channel.receive()
     if isinstance(order, Prepare):
         place = order.root, order.pythonpath
         if project is None or (project.root, project.pythonpath) != place:
             project = ProjectCode(*place)
-        Worker(order, project, channel, capture, interrupts, native).serve()
+        traced = TracedFiles(order.root, channel.trace if order.is_traced else -1)
+        Worker(order, project, channel, capture, interrupts, traced).serve()

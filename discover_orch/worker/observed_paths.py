@@ -13,21 +13,19 @@ from discover_orch.model.observation import SIDE_FILES, Use, is_noise
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
-    from typing import Literal
 
-    from discover_orch.model.observation import Kind, Via
-
-    #: When files count; "exchanged": once one tool has written them and another one has read them.
-    Counting = Literal["always", "exchanged", "never"]
+    from discover_orch.model.observation import Kind
 
 
-#: Below these nothing counts.
-SYSTEM_FOLDERS = frozenset(["/usr", "/etc", "/proc", "/sys", "/dev", "/run"])
+#: Below these nothing counts. Where the first four are no links, they hold what is in /usr elsewhere.
+SYSTEM_FOLDERS = frozenset(
+    ["/bin", "/lib", "/lib64", "/sbin", "/usr", "/etc", "/proc", "/sys", "/dev", "/run"]
+)
 
 
 class ObservedPaths:
-    """Left out are the project's database, folders of the system, and noise: caches, virtual environments, temporary
-    files, what is in hidden folders of the home.
+    """Left out are the project's database, folders of the system, and noise: caches, virtual environments, what is in
+    hidden folders of the home.
     """
 
     def __init__(self, root: str) -> None:
@@ -38,7 +36,7 @@ class ObservedPaths:
         self.database = ""  # its real path
         self.database_files: frozenset[str] = frozenset()  # absolute, with the side files
         self.own: frozenset[str] = frozenset()  # the project's database and its side files
-        self._folders: dict[str, Counting] = {"": "always"}  # folder as it is shown -> its files
+        self._is_noise: dict[str, bool] = {"": False}  # folder as it is shown
 
     def set_database(self, path: str) -> None:
         """`path` is the file of the project's database."""
@@ -68,6 +66,10 @@ class ObservedPaths:
         """An absolute path as it is shown; "" for the root itself."""
         return "" if self.is_root(path) else self.relative(path) or path
 
+    def full(self, shown: str) -> str:
+        """The absolute path of one that is shown so."""
+        return os.path.join(self.root, shown)
+
     def is_root(self, path: str) -> bool:
         return path.rstrip(os.sep) + os.sep in self._starts
 
@@ -84,103 +86,87 @@ class ObservedPaths:
         return not name or is_noise(name) or shown in self.own or self.is_noise_folder(folder)
 
     def is_noise_folder(self, folder: str) -> bool:
-        """Whether the folder or one above it is noise, a virtual environment, one of the system, hidden in the home,
-        or for temporary files."""
-        return self._counting(folder) != "always"
-
-    def is_aside(self, shown: str) -> bool:
-        """Whether the file counts once one tool has written it and another one has read it."""
-        folder, _, name = shown.rpartition("/")
-        return self._counting(folder) == "exchanged" and not is_noise(name)
-
-    def _counting(self, folder: str) -> Counting:
-        """When the files in a folder count."""
-        known = self._folders.get(folder)
+        """Whether the folder or one above it is noise, a virtual environment, one of the system, or hidden in the
+        home."""
+        known = self._is_noise.get(folder)
         if known is None:
             above, _, name = folder.rpartition("/")
             path = os.path.join(self.root, folder)
-            real = os.path.realpath(path)
             of_python = map(os.path.realpath, (sys.prefix, sys.base_prefix))
-            known = self._counting(above)
-            if (
-                is_noise(name)
+            known = self._is_noise[folder] = (
+                self.is_noise_folder(above)
+                or is_noise(name)
                 or path in SYSTEM_FOLDERS
-                or real in of_python
+                or os.path.realpath(path) in of_python
+                or (name[:1] == "." and above == os.path.expanduser("~"))
                 or os.path.exists(os.path.join(path, "pyvenv.cfg"))
-            ):
-                known = "never"
-            elif known == "always" and real == _find_temporary():
-                known = "exchanged" if os.path.isabs(folder) else "never"
-            elif known == "always" and name[:1] == "." and above == os.path.expanduser("~"):
-                known = "exchanged"
-            self._folders[folder] = known
+            )
         return known
+
+    def is_scratch(self, shown: str) -> bool:
+        """Whether a file that is written there counts only once another tool has read it: in the folder for temporary
+        files, unless that contains the root, and in hidden folders of the home."""
+        folder = find_temporary() + os.sep
+        is_temporary = self.full(shown).startswith(folder) and not self.root.startswith(folder)
+        return is_temporary or self.is_hidden(shown)
+
+    def is_hidden(self, shown: str) -> bool:
+        """Whether the file is in a hidden folder of the home, where libraries keep files for themselves."""
+        start = os.path.join(os.path.expanduser("~"), ".")
+        return shown.startswith(start) and os.sep in shown[len(start) :] and not is_noise(shown)
 
 
 class StepFiles:
-    """What a step did to files, by their paths as they are shown. Their values are the states at its end, and whether
-    a file was only appended to. `native` is what only the kernel saw, or a command line names; `inodes` are of files
-    written."""
+    """What a step did to files, by their paths as they are shown. The values of `read`, `hidden`, `listed`, `globs`,
+    `measured` and `links` are states; those of `written` say whether a file was only appended to. `inodes` are of
+    files written.
+    """
 
     def __init__(self) -> None:
         self.read: dict[str, str] = {}
         self.missed: dict[str, None] = {}
         self.listed: dict[str, str] = {}
+        self.globs: dict[str, str] = {}
         self.written: dict[str, bool] = {}
         self.updated: set[str] = set()  # of those written: they were there, and were read too
         self.created: dict[str, None] = {}
         self.removed: dict[str, None] = {}
         self.folders_made: dict[str, None] = {}
-        self.asked: list[str] = []
+        self.asked: dict[str, None] = {}
         self.measured: dict[str, str] = {}
-        self.links: dict[str, str] = {}  # to their targets
-        self.aside_read: dict[str, str] = {}
-        self.aside_written: dict[str, str] = {}
-        self.aside_appended: set[str] = set()
-        self.native_read: dict[str, str] = {}
-        self.native_written: dict[str, tuple[Kind, Via]] = {}
-        self.native_listed: dict[str, str] = {}
-        self.native_globs: dict[str, None] = {}
-        self.native_missed: list[str] = []
-        self.native_links: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        self.code: dict[str, None] = {}
+        self.hidden: dict[str, str] = {}
         self.inodes: set[int] = set()
 
     def uses(self, databases: Collection[str]) -> Iterator[Use]:
-        """The same as uses, but for what was written and what came. `databases` were opened by SQLite."""
-        for path, state in self.native_read.items():
-            yield Use(f"file:{path}", "read", "kernel", state)
+        """The same as uses, but for what was written. `databases` were opened by SQLite."""
         for path, state in self.read.items():
-            yield Use(f"file:{path}", "opened" if path in databases else "read", "seen", state)
-        for path, state in self.aside_read.items():
-            yield Use(f"file:{path}", "read", "aside", state)
-        for path, state in self.native_listed.items():
-            yield Use(f"folder:{path}", "listed", "kernel", state)
-        for path, state in self.listed.items():
-            yield Use(f"folder:{path}", "listed", "seen", state)
-        for path, state in self.measured.items():
-            yield Use(f"stat:{path}", "asked", "seen", state)
-        for path, target in self.links.items():
-            yield Use(f"link:{path}", "asked", "seen", target)
-        for path, target in self.native_links.items():
-            yield Use(f"link:{path}", "asked", "kernel", target)
-        for path, state in self.aside_written.items():
-            kind: Kind = "appended" if path in self.aside_appended else "written"
-            yield Use(f"file:{path}", kind, "aside", state)
-        names: tuple[tuple[Iterable[str], str, Kind, Via], ...] = (
-            (self.native_globs, "glob:", "listed", "kernel"),
-            (self.native_missed, "file:", "missed", "command"),
-            (self.missed, "file:", "missed", "seen"),
-            (self.asked, "there:", "asked", "seen"),
-            (self.created, "file:", "created", "seen"),
-            (self.removed, "file:", "removed", "seen"),
-            (self.folders_made, "file:", "made", "seen"),
+            yield Use(f"file:{path}", "opened" if path in databases else "read", state)
+        kinds: tuple[tuple[dict[str, str], str, Kind], ...] = (
+            (self.hidden, "file:", "hidden"),
+            (self.listed, "folder:", "listed"),
+            (self.globs, "glob:", "listed"),
+            (self.measured, "stat:", "asked"),
+            (self.links, "link:", "asked"),
         )
-        for found, start, kind, via in names:
+        for states, start, kind in kinds:
+            for path, state in states.items():
+                yield Use(start + path, kind, state)
+        names: tuple[tuple[Iterable[str], str, Kind], ...] = (
+            (self.code, "code:", "read"),
+            (self.missed, "file:", "missed"),
+            (self.asked, "there:", "asked"),
+            (self.created, "file:", "created"),
+            (self.removed, "file:", "removed"),
+            (self.folders_made, "file:", "made"),
+        )
+        for found, start, kind in names:
             for path in found:
-                yield Use(start + path, kind, via)
+                yield Use(start + path, kind)
 
 
-def _find_temporary() -> str:
+def find_temporary() -> str:
     """The folder of temporary files. Does not import `tempfile`, which takes 10 ms."""
     tempfile = sys.modules.get("tempfile")
     folder = getattr(tempfile, "tempdir", None) or os.environ.get("TMPDIR") or "/tmp"
@@ -194,20 +180,12 @@ def parent_folders(path: str) -> Iterator[str]:
         yield path
 
 
-def resolve_paths(paths: Iterable[str]) -> dict[str, None]:
-    """These paths as keys, absolute and normalized. They may be many."""
-    found: dict[str, None] = {}
-    start = ""
-    for path in paths:
-        if path[:1] != os.sep:
-            try:
-                start = start or os.getcwd().rstrip(os.sep) + os.sep
-            except OSError:  # the folder is gone, so nothing can be opened in it
-                continue
-            path = start + path
-        is_plain = "/." not in path and "//" not in path and path[-1:] != "/"
-        found[path if is_plain else normalize_path(path)] = None
-    return found
+def read_names(folder: str) -> str | None:
+    """The names in a folder, with `/` between; None where it is not there."""
+    try:
+        return "/".join(os.listdir(folder))
+    except OSError:
+        return None
 
 
 def normalize_path(path: str) -> str:
@@ -220,6 +198,14 @@ def normalize_path(path: str) -> str:
             # `..` after a link to a folder: only the file system knows what that is.
             path = os.path.realpath(path[:above]) + path[above:]
     return os.sep + os.path.normpath(path).lstrip(os.sep)  # normpath keeps two leading slashes
+
+
+def find_links(folder: str, root: str) -> Iterator[str]:
+    """The links by which a way to this folder goes, below the root: what comes by it gets another name."""
+    while folder.startswith(root + os.sep) and folder != os.path.realpath(folder):
+        if os.path.islink(folder):
+            yield folder
+        folder = os.path.dirname(folder)
 
 
 def find_source(path: str) -> str:

@@ -16,7 +16,6 @@ import stat
 import sys
 
 from discover_orch.model.search_path import OWN_FOLDER, is_of_python
-from discover_orch.worker.observed_paths import normalize_path
 from discover_orch.worker.shared_uses import CALLS
 
 TYPE_CHECKING = False
@@ -58,27 +57,25 @@ class _Asker:
         self, uses: Uses | None = None, name: str = "", *, is_of_links: bool = False
     ) -> None:
         self.uses, self.is_measuring, self.is_of_links = uses, name in MEASURING, is_of_links
-        self.answers: dict[str | bytes, Any] | None = None if uses is None else {}
+        self.answers: dict[str, Any] | None = None if uses is None else {}
 
 
 class PathQuestions:
-    """The questions of one step. Paths are as the tool wrote them, or absolute."""
+    """The questions of one step. All paths are absolute."""
 
     def __init__(
         self,
         project: ProjectCode,
         uses: ModuleUses,
         import_code: Collection[str],
-        follow_path: Callable[[str], None],
+        absolute: Callable[[Any], str],
     ) -> None:
-        """`import_code` are the file names of code that looks for modules; `follow_path` gets the paths that lead out
-        of the current folder."""
+        """`import_code` are the file names of code that looks for modules; `absolute` makes a path absolute."""
         self._project, self._uses, self._import_code = project, uses, import_code
-        self._follow_path = follow_path
+        self._absolute = absolute
         self._askers: dict[int, _Asker] = {}  # by the modules and lines of the stack
         #: Name of a module -> whether its questions count; None where it asks for the code that called it.
         self._modules: dict[str, bool | None] = {}
-        self._found: Found = {}, {}, {}
         for name, add_answer in (
             ("stat", self._add_answer),
             ("lstat", self._add_answer),
@@ -89,25 +86,18 @@ class PathQuestions:
 
     def clear(self) -> None:
         self._askers.clear()
-        self._found = {}, {}, {}
 
     def is_empty(self) -> bool:
-        is_found = self._found[0] or self._found[2]
-        return not is_found and not any(one.answers for one in self._askers.copy().values())
+        return not any(one.answers for one in self._askers.copy().values())
 
     def find(self) -> Found:
         """The first answer to each question of whether a path is there, of its size or time, and of where a link leads
         to, by absolute path."""
-        self.resolve_paths()
-        return self._found
-
-    def resolve_paths(self) -> None:
-        """Make the paths absolute that are relative to the current working directory."""
-        askers = [*self._askers.values()]
-        self._askers.clear()
-        asked, measured, targets = self._found
-        for asker in askers:
-            answers = make_absolute(asker.answers or {})
+        asked: dict[str, Answer] = {}
+        measured: dict[str, Answer] = {}
+        targets: dict[str, str] = {}
+        for asker in self._askers.copy().values():
+            answers = (asker.answers or {}).copy()
             for path, answer in answers.items():
                 if asker.is_of_links:
                     targets.setdefault(path, answer)
@@ -117,12 +107,13 @@ class PathQuestions:
                     measured.setdefault(path, answer)
             if asker.uses is not None and asker.uses.owners:
                 asker.uses.used.update(dict.fromkeys(("path", path) for path in answers))
+        return asked, measured, targets
 
     def _wrap(
         self,
         name: str,
         real: Callable[..., Any],
-        add_answer: Callable[[dict[str | bytes, Any], Any, Any], None],
+        add_answer: Callable[[dict[str, Any], Any, Any], None],
     ) -> None:
         askers, modules, add = self._askers, self._modules, self._add
         first_key = _STARTS.get(name, 0)
@@ -147,11 +138,13 @@ class PathQuestions:
                         key = hash((key, module, frame.f_lineno))
                         frame = frame.f_back  # type: ignore[assignment]
                     known = None if counts is False else askers.get(key) or add(start, key, name)
-                    if known is not None and (answers := known.answers) is not None:
-                        if path.__class__ is not str and hasattr(path, "__fspath__"):
-                            path = path.__fspath__()
-                        if path not in answers and options.get("dir_fd") is None:
-                            add_answer(answers, path, found)
+                    answers = None if known is None else known.answers
+                    is_path = path.__class__ is not int and options.get("dir_fd") is None
+                    if is_path and answers is not None:
+                        with contextlib.suppress(OSError):  # the working directory is gone
+                            path = self._absolute(path)
+                            if path not in answers:
+                                add_answer(answers, path, found)
 
         wrapper = functools.wraps(real)(ask)
         wrapper.__module__ = "os"  # so that it can be pickled
@@ -190,24 +183,20 @@ class PathQuestions:
         return self._askers.setdefault(key, asker)
 
     def _add_answer(
-        self, answers: dict[str | bytes, Answer], path: Any, found: os.stat_result | None
+        self, answers: dict[str, Answer], path: Any, found: os.stat_result | None
     ) -> None:
-        if path.__class__ is int:  # an open file
-            return
-        if path[:1] == "/" or path[:2] == "..":
-            self._follow_path(os.path.abspath(path))
         if found is not None and stat.S_ISLNK(found.st_mode):
             return  # what it leads to is another question
         answers[path] = found and (stat.S_ISDIR(found.st_mode), found.st_size, found.st_mtime_ns)
 
-    def _add_access(self, answers: dict[str | bytes, Answer], path: Any, _: Any) -> None:
+    def _add_access(self, answers: dict[str, Answer], path: Any, _: Any) -> None:
         """Whether it is there, not what the tool may do with it."""
         found = None
         with contextlib.suppress(OSError):
             found = real_stat(path)
         self._add_answer(answers, path, found)
 
-    def _add_target(self, answers: dict[str | bytes, str], path: Any, target: Any) -> None:
+    def _add_target(self, answers: dict[str, str], path: Any, target: Any) -> None:
         """Where a link leads to; "" where it is none."""
         answers[path] = "" if target is None else os.fsdecode(target)
 
@@ -223,16 +212,3 @@ class PathQuestions:
             )
         except OSError:  # the working directory is gone
             return True
-
-
-def make_absolute(answers: dict[str | bytes, Any]) -> dict[str, Any]:
-    """The same by absolute path. There may be many."""
-    found: dict[str, Any] = {}
-    start = ""
-    for path, answer in answers.copy().items():
-        text = path if isinstance(path, str) else os.fsdecode(path)
-        if text[:1] != os.sep:
-            start = start or os.getcwd().rstrip(os.sep) + os.sep
-            text = start + text
-        found.setdefault(normalize_path(text), answer)
-    return found

@@ -2,7 +2,7 @@
 
 The project's own code is what is below the root or in `pythonpath`, packages installed in editable form, wherever they
 are, and what `sys.path` leads to otherwise. Installed packages, virtual environments, the standard library, folders of
-the system and for temporary files, and orch are not.
+the system, and orch are not.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+CACHED: type = functools._lru_cache_wrapper
+
+
 class ProjectCode:
     """The project's own code in this process."""
 
@@ -48,13 +51,12 @@ class ProjectCode:
         #: The modules that were loaded, with their paths as reported.
         self.modules: dict[str, str] = {}
         self._new_modules: set[str] = set()  # those of this step
+        self._caches: list[Any] = []  # of functions of the project, by `functools`
         #: The code of this step, as it is reported. `note_included` is called with what comes to it.
         self._included: set[str] = set()
         self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
         #: Called with a frame and a module that is got by name there.
         self.note_use: Callable[[FrameType, str], None] = lambda frame, name: None
-        #: Called with the code of a module that is about to run for the first time, and its source.
-        self.note_code: Callable[[CodeType, bytes], None] = lambda code, source: None
 
     def includes(self, path: str) -> bool:
         """Whether this absolute path belongs to the project, and not to an installed package."""
@@ -101,13 +103,17 @@ class ProjectCode:
     def begin_step(self, code: Iterable[str]) -> None:
         """A step begins. `code` are the files that it includes, as far as they are known."""
         self._included = {*code}
+        for name in self._new_modules:
+            if (module := sys.modules.get(name)) is not None:
+                self._caches += _find_caches(module)
         self._new_modules.clear()
+        for one in self._caches:  # so that each tool reads by itself what they hold
+            one.cache_clear()
 
-    def note_import(self, module: str, path: str, code: CodeType, source: bytes) -> None:
+    def note_import(self, module: str, path: str, code: CodeType) -> None:
         """A module of the project is about to run for the first time. What it imports may be loaded already."""
         self.modules[module] = self.show(path)
         self._new_modules.add(module)
-        self.note_code(code, source)
         self.include(code.co_names)
 
     def include(self, modules: Iterable[str]) -> None:
@@ -178,3 +184,11 @@ class ProjectCode:
         if folder not in self._is_venv:
             self._is_venv[folder] = os.path.exists(os.path.join(folder, "pyvenv.cfg"))
         return self._is_venv[folder]
+
+
+def _find_caches(module: ModuleType) -> list[Any]:
+    """The functions of a module, and the methods of its classes, whose results `functools` keeps."""
+    values = [*vars(module).values()]
+    for holder in [one for one in values if isinstance(one, type)]:
+        values += vars(holder).values() if holder.__module__ == module.__name__ else ()
+    return [one for one in values if type(one) is CACHED]

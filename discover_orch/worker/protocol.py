@@ -79,7 +79,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     worker's own, which may be older. `is_one_of_several`: other workers
     use the same database. `ledger`: each step adds this entry with its own tool and attempt. `is_remote`:
     another machine than the parent's, or one that may be, so a database in a local file is refused.
-    `table_version_rows` is the setting of that name.
+    `is_traced`: the kernel may be asked which files the tools use. `table_version_rows` is the setting of that name.
     """
 
     root: str
@@ -96,6 +96,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     all_frames: bool = False
     ledger: LedgerEntry | None = None
     table_version_rows: int = 0
+    is_traced: bool = True
     environment: Mapping[str, str] | None = None
 
 
@@ -105,7 +106,8 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     is what it returned at its last success, as JSON, "" for nothing. `code` are the files that it imports, directly or
     not, as far as the parent knows. `writes_alone`: no other worker writes to the database.
 
-    The parent sends it when the step before has ended. After `timeout` seconds it interrupts the tool.
+    `is_traced` is as of the worker's `Prepare`. The parent sends it when the step before has ended. After `timeout`
+    seconds it interrupts the tool.
     """
 
     module: str
@@ -123,11 +125,8 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     commits_by_itself: bool = False
     attempt: int = 1
     writes_alone: bool = False
+    is_traced: bool = True
     timeout: float | None = None
-
-
-class Recorded(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The answer to `RecordAwaited`: the parent has recorded all that the worker has said before."""
 
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -161,11 +160,6 @@ class Committing(Struct, frozen=True, kw_only=True, tag=True, tag_field="event")
     module: str
 
 
-class RecordAwaited(Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
-    """The worker is about to follow the kernel's events of files, and waits for `Recorded`: the parent reads files to
-    record a step, and the events do not say who did it."""
-
-
 class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
     """All resources are closed. `threads` are still running."""
 
@@ -181,8 +175,8 @@ class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, ta
     problem: str = ""
 
 
-Order = Greet | Preload | Prepare | RunStep | Recorded | Ask | Terminal | Finish
-Message = WorkerSaid | Committing | RecordAwaited | Closed | Answer
+Order = Greet | Preload | Prepare | RunStep | Ask | Terminal | Finish
+Message = WorkerSaid | Committing | Closed | Answer
 
 _encoder = msgspec.json.Encoder()
 

@@ -282,7 +282,8 @@ class Resources:
             circle = " -> ".join([*asking[asking.index(name) :], name])
             raise ResourceProblem(f"resources of orchconf.py form a cycle: {circle}")
         if name == CONN:
-            return self._open_connection()
+            with self._observer.opening_connection() if self._observer else nullcontext():
+                return self._open_connection()
         if name not in self._needs:
             raise ResourceProblem(f"orchconf.py defines no resource {name}")
         arguments = {need: self._value(need, (*asking, name)) for need in self._needs[name]}

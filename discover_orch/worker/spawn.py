@@ -12,8 +12,9 @@ import fcntl
 import os
 import sys
 from _signal import SIGCHLD, SIGINT, SIGKILL, SIGQUIT, SIGTERM  # type: ignore[import-not-found]
+from _socket import SHUT_RDWR, socket, socketpair
 
-ORDERS_FD, MESSAGES_FD, LIFE_FD = 3, 4, 5  # the worker's ends
+ORDERS_FD, MESSAGES_FD, LIFE_FD, TRACE_FD = 3, 4, 5, 6  # the worker's ends
 FREE_FD = 16  # the parent's ends are made above the numbers that the worker's ends get
 PIPE_SIZE = 1 << 18
 HELD = (SIGINT,)  # until the worker can handle it
@@ -21,17 +22,24 @@ STOPPED = (SIGTERM, SIGCHLD, SIGQUIT)  # get their usual effect back
 
 
 class Pipes:
-    """The parent's ends of a worker's pipes, and a descriptor of its process; -1 where there is none."""
+    """The parent's ends of a worker's pipes, and a descriptor of its process; -1 where there is none. `trace` belongs
+    to the thread that answers the kernel."""
 
-    def __init__(self, orders: int, messages: int, life: int, out: int, err: int) -> None:
+    def __init__(
+        self, orders: int, messages: int, life: int, out: int, err: int, trace: socket
+    ) -> None:
         self.orders, self.messages, self.life = orders, messages, life
-        self.out, self.err = out, err
+        self.out, self.err, self.trace = out, err, trace
         self.pidfd = -1
 
     def close(self) -> None:
         for fd in (self.orders, self.messages, self.life, self.out, self.err, self.pidfd):
             if fd >= 0:
                 os.close(fd)
+        try:
+            self.trace.shutdown(SHUT_RDWR)
+        except OSError:  # its thread has closed it
+            return
 
 
 Interpreter = tuple[int, Pipes]  # process id, and the parent's ends
@@ -60,6 +68,13 @@ class PipeEnds:
         if is_wide:
             _widen(mine)
         return mine
+
+    def connect(self, target: int) -> socket:
+        """The end here of a connection whose other end the process gets as `target`."""
+        mine, theirs = (_raise_fd(one.detach()) for one in socketpair())
+        self._own.append(theirs)
+        self._given.append((theirs, target))
+        return socket(fileno=mine)
 
     def spawn(self, code: str, *, default: tuple[int, ...], mask: tuple[int, ...]) -> int:
         """Starts an interpreter that runs `code`, in a process group of its own; its process id."""
@@ -108,6 +123,7 @@ def start_interpreter(*, raw_output: bool = False) -> Interpreter:
             ends.pipe(LIFE_FD, reads=True),
             out,
             err,
+            ends.connect(TRACE_FD),
         )
         pid = ends.spawn(find_start_code(), default=STOPPED, mask=HELD)
     except BaseException:

@@ -46,7 +46,6 @@ from discover_orch.worker.protocol import (
     Committing,
     Finish,
     Prepare,
-    RecordAwaited,
     RunStep,
 )
 from discover_orch.worker.resources import CONN, Resources
@@ -73,9 +72,9 @@ if TYPE_CHECKING:
     from discover_orch.model.observation import Observation
     from discover_orch.model.tool_events import TableHead, ToolStatus
     from discover_orch.worker.loader import Loaded
-    from discover_orch.worker.native_files import NativeFiles
     from discover_orch.worker.project_code import ProjectCode
     from discover_orch.worker.sql_tool import SqlTool
+    from discover_orch.worker.traced_files import TracedFiles
 
 #: After so many new objects Python looks for garbage, since 3.13. With the 700 of earlier versions, importing 1,000
 #: modules takes 6 % longer.
@@ -101,16 +100,14 @@ class Worker:
         channel: Channel,
         capture: Capture,
         interrupts: Interrupts,
-        native: NativeFiles | None,
+        traced: TracedFiles,
     ) -> None:
-        """`native` follows the files of the project already, as in a warm worker."""
         self._pid = os.getpid()
         self._channel = channel
         self._capture = capture
         self._interrupts = interrupts
         self._prepare = prepare
         self._conf_error: BaseException | None = None
-        self._is_recording = False  # the parent may still be, the step before this one
         self._asked_for: tuple[str, ...] = ()  # the resources of the step
         self._sent_secrets: set[str] = set()  # secrets that the parent knows from this worker
         if prepare.environment is not None and prepare.environment != os.environ:
@@ -124,11 +121,9 @@ class Worker:
         self._loader.install()
         follow_packages(project, self._baseline)
         project.note_included = self._include
-        self._observer = Observer(project, database, native)
-        self._observer.native.before_events = self._wait_until_recorded
+        self._observer = Observer(project, database, traced)
         self._observer.audit.note_variable = self._tell_secrets
         self._observer.environment.note_question = self._baseline.note_question
-        self._observer.environment.note_path = self._observer.native.follow_path
         project.follow_import_module()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
@@ -191,8 +186,6 @@ class Worker:
         self._channel.send(answer)
 
     def _run(self, order: RunStep) -> None:
-        if self._observer.native.is_followed:
-            self._wait_until_recorded()
         self._report_foreign_write(order.resources)
         self._channel.send(ToolStarted(module=order.module))
         started = time.perf_counter()
@@ -204,16 +197,14 @@ class Worker:
         self._asked_for = order.resources if order.is_readable else ()
         code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
         self._observer.begin_step(code)
-        for one in order.arguments.values():
-            for text in one.texts:
-                path = os.path.normpath(os.path.join(self._prepare.root, text))
-                self._observer.native.follow_path(path)
         with self._baseline:
             self._baseline.begin(code)
             status, error, metrics, notes = self._run_step(order)
             commit_seconds = time.perf_counter() - self._commit_began if self._commit_began else 0.0
             loaded = self._loader.drain_loaded()
             seen, tables = self._observe(loaded)
+            if error is not None and self._observer.setuid and not error.hint:
+                error = replace(error, hint=_no_rights_hint(self._observer.setuid, order.path))
             self._resources.close_for_others()
             self._channel.exit_if_closed()
             self._debugger.end_step()
@@ -236,19 +227,11 @@ class Worker:
                     tables=tables,
                 )
             )  # the parent works while the process becomes as it was
-        self._is_recording = True
         write_bytecode()
 
     def _report_foreign_write(self, names: tuple[str, ...]) -> None:
         if self._resources.has_foreign_write(names):
             self._channel.send(DatabaseWritten())
-
-    def _wait_until_recorded(self) -> None:
-        """The parent reads the files of a step to record it. The kernel would show that as if this step did it."""
-        if self._is_recording:
-            self._is_recording = False
-            self._channel.send(RecordAwaited())
-            self._channel.receive()  # `Recorded`: no step is sent before this one has ended
 
     def _observe(self, loaded: tuple[Loaded, ...]) -> tuple[Observation, tuple[TableHead, ...]]:
         """What the tool did, before its process state is restored; the first rows of the tables that it wrote."""
@@ -284,6 +267,7 @@ class Worker:
                 raise KeyboardInterrupt
             if order.outputs:
                 check_outputs(self._prepare.root, order.outputs)
+                self._observer.note_outputs(order.outputs)
             if run_checks is not None:
                 run_checks()
             has_returned = True
@@ -490,6 +474,14 @@ class Worker:
             self._channel.send(_note_unclosed(f"closing {name}", failure))
         if is_asked:
             self._channel.send(Closed(threads=find_threads()))
+
+
+def _no_rights_hint(program: str, path: str) -> str:
+    tag = '{"trace": False}'
+    tag = f"-- ORCH: {tag}" if path.endswith(SQL_SUFFIX) else f"ORCH = {tag}"
+    return (
+        f"{program} gains no rights in a tool that the kernel traces; if it needs them, write {tag}"
+    )
 
 
 def _note_unclosed(what: str, failure: Failure, hint: str = "") -> RunNote:

@@ -1,73 +1,89 @@
 """What a tool did, as an `Observation`: to files, in databases past `conn`, with the environment.
 
 The tool does not wait: what `audit_hook` and the others have noted is looked at when it has ended. Left out are
-the project's database, folders of the system, and noise: caches, virtual environments, temporary files.
+the project's database, folders of the system, and noise: caches, virtual environments.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 
-from discover_orch.model.observation import RESOURCE, UNCLEAR, Observation, SharedUse, Use
+from discover_orch.model.observation import RESOURCE, UNCLEAR, Observation, Use
 from discover_orch.model.table_keys import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.environment_reads import EnvironmentReads
-from discover_orch.worker.native_files import NativeFiles
-from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source
+from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source, read_names
 from discover_orch.worker.opened_databases import database_signature
-from discover_orch.worker.shared_uses import ModuleUses, Uses
+from discover_orch.worker.shared_uses import ModuleUses
+from discover_orch.worker.traced_files import CONNECTED, TracedFiles
+from discover_orch.worker.traced_uses import Before, TracedUses, TraceReader
 from discover_orch.worker.used_files import UsedFiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Any
 
     from discover_orch.worker.project_code import ProjectCode
+    from discover_orch.worker.shared_uses import Uses
 
 
 CONN_OWNER = f"{RESOURCE}conn"
 #: What users of a module or resource can share: what it read, not what it wrote.
-_SHARED_KINDS = frozenset(("read", "opened", "missed", "came", "listed", "asked"))
+_SHARED_KINDS = frozenset(("read", "opened", "missed", "listed", "asked"))
+_NOT_TRACED: Before = frozenset(), frozenset()
 
 
 class Observer:
     """Observes from the moment it is made. `begin_step` before each step, `finish_step` after it."""
 
     def __init__(
-        self, project: ProjectCode, database: str = "", native: NativeFiles | None = None
+        self, project: ProjectCode, database: str = "", traced: TracedFiles | None = None
     ) -> None:
+        """`traced` is None in a test: there nothing is traced."""
         self._project = project
-        self.native = native or NativeFiles(ObservedPaths(project.root))
-        self.paths = self.native.paths
-        self.uses = ModuleUses(project, self.native)
-        self.audit = AuditHook(project, self.native, self.uses)
-        self._files = UsedFiles(self.audit, self.paths)
+        self.traced = traced or TracedFiles(project.root)
+        self.paths = ObservedPaths(project.root)
+        self.uses = ModuleUses(project)
+        self.audit = AuditHook(project, self.traced, self.uses)
+        self._files = UsedFiles(self.audit, self.uses, self.paths)
         self.environment = EnvironmentReads(project, self.uses)
         project.note_use = lambda frame, name: self.uses.note(frame, "module", name)
-        project.note_code = self.native.follow_code
         self.own = self.audit.own
         self.own.tables_of_caller = self.uses.tables_of_caller
+        self.traced.note_begin = self._note_trace_begin
+        self._before = _NOT_TRACED
         self._began = (0, 0)
         self._tables: dict[str, tuple[Use, ...]] = {}  # of resources that were opened in this step
-        #: `conn` was closed in this step, so that the kernel may tell of its file.
+        #: `conn` was closed in this step, so that the driver may have opened its file.
         self.has_closed_connection = False
         self._kept_attached: set[str] = set()  # to `conn`, from step to step
+        #: When `conn` was being opened in this step, in ns by the monotonic clock, and the addresses that it goes to.
+        self._openings: list[tuple[int, int]] = []
+        self._addresses: set[str] = set()
+        #: A program that the step has started and that could not gain the rights that it has.
+        self.setuid = ""
         if database:
             self.note_database(database)
 
     def begin_step(self, code: Collection[str] = ()) -> None:
         """Forget what happened before the step. `code` are the files that it includes, and the resources."""
         self.audit.clear()
-        self.native.begin_step()
+        self.traced.begin_step()
         self._project.begin_step(code)
         self._tables.clear()
+        self._openings.clear()
+        self._before, self.setuid = _NOT_TRACED, ""
         self._files.has_opened_database = self.has_closed_connection = False
         self.own.begin_step()
         self.include(code)
         self._began = _read_file_clock(), time.time_ns()
+
+    def _note_trace_begin(self) -> None:
+        self._before = frozenset(self.uses.find_opened()), frozenset(self.audit.changed.copy())
 
     def include(self, code: Iterable[str]) -> None:
         """The step includes this code. It uses the databases that this code has open."""
@@ -92,7 +108,16 @@ class Observer:
             for one in self.audit.kept
             if one.path != self.paths.database or CONN_OWNER not in one.owners
         ]
-        self.native.follow_folder(os.path.dirname(self.paths.database))
+
+    @contextlib.contextmanager
+    def opening_connection(self) -> Iterator[None]:
+        """While `conn` is opened: the file and the network that are used are those of the database."""
+        began = time.monotonic_ns()
+        try:
+            yield
+        finally:
+            self._openings.append((began, time.monotonic_ns()))
+            self.traced.collect()  # the file may be opened once more, by the tool
 
     def note_attach(self, name: str | None) -> None:
         """`conn` attaches this database file; None where its name is not known."""
@@ -113,10 +138,18 @@ class Observer:
     ) -> None:
         """Note absolute paths of files that a database read and wrote, and of folders that it listed: Python does not
         open these."""
-        self.audit.opened.update(dict.fromkeys(read))
-        self.audit.listed.update(dict.fromkeys(listed))
+        self.uses.opened.update(dict.fromkeys(read))
+        for folder in listed:
+            self.audit.listed.setdefault(folder, read_names(folder))
         for path in written:
             self.audit.changed.setdefault(path, False)
+
+    def note_outputs(self, declared: Iterable[str]) -> None:
+        """Where the kernel is not asked, native code or a child process may have written these files."""
+        if self.traced.find_gaps():
+            for path in map(self.paths.full, declared):
+                if os.path.isfile(path):
+                    self.audit.changed.setdefault(os.path.normpath(path), True)
 
     def has_foreign_connection(self) -> bool:
         """Whether something else than `conn` has opened the project's database since `begin_step`."""
@@ -124,7 +157,7 @@ class Observer:
 
     def note_tables(self, owner: str, uses: tuple[Use, ...]) -> None:
         """What a resource, or one that was opened before it, used in databases."""
-        self._tables[owner] = uses
+        self._tables[owner] = tuple(Use(one.key, one.kind, one.state, (owner,)) for one in uses)
 
     def finish_step(
         self, tables: Iterable[Use] = (), loaded: Collection[str] = (), **others: Any
@@ -134,47 +167,66 @@ class Observer:
         `loaded` are source files, relative to the root, that orch's loader has loaded.
         """
         self._note_foreign_imports(loaded)
-        uses = [*tables]
-        shared: tuple[SharedUse, ...] = ()
-        files = StepFiles()
+        uses = [*tables, *(use for one in self._tables.values() for use in one)]
+        traced = TracedUses()
         try:
-            uses += self._find_files(files, loaded)
-            shared = tuple(self._find_shared(uses, files))
+            traced = self._read_trace(loaded)
+            uses += self._find_files(traced)
+            uses = [*self._with_owners(uses)]
         except Exception:  # the tool must not look like one that reads nothing
             uses.append(UNCLEAR)
-        used = self.uses.find_used()
-        named = used.pop("module", ())
-        uses += self._find_names(used, named)
-        self._note_use_of_database(uses, others)
-        code = tuple(self.native.commands.code) if self.native.has_child else ()
-        return Observation(
-            uses=tuple(uses),
-            shared=shared,
-            child_code=code,
-            may_be_native=self.native.may_be_unnamed(named),
-            began=self._began,
-            **others,
-        )
+        uses += self._find_names(traced)
+        self._note_use_of_database(uses, traced, others)
+        return Observation(uses=tuple(uses), began=self._began, **others)
 
-    def _note_use_of_database(self, uses: list[Use], seen: dict[str, Any]) -> None:
+    def _read_trace(self, loaded: Collection[str]) -> TracedUses:
+        """What the kernel told, added to what Python showed."""
+        events = self.traced.collect()
+        if not events:
+            return TracedUses()
+        known = {*self.audit.connected.copy(), *map(self.paths.full, loaded)}
+        reader = TraceReader(
+            self.audit, self.uses, self._project, known, self.paths.database_files, self._before
+        )
+        found = reader.read(events)
+        self.setuid = found.setuid if self.traced.has_lost_rights else ""
+        return found
+
+    def _is_opening(self, at: int) -> bool:
+        return any(began <= at <= ended for began, ended in self._openings)
+
+    def _note_use_of_database(
+        self, uses: list[Use], traced: TracedUses, seen: dict[str, Any]
+    ) -> None:
         """What the tool did to the project's database in another way than through `conn`."""
         files = self.paths.database_files
         is_replaced = bool(files) and not files.isdisjoint(self.audit.changed.copy())
-        is_read, is_written = self.native.find_use_of_database(
-            self._began[0], ignores_this_process=self.has_closed_connection
-        )
         if self.own.is_used:
             seen.setdefault("database", self.paths.relative(self.paths.database))
-            is_read &= self.native.has_child
+        is_read, is_written = self._find_use_of_database(traced, is_known="database" in seen)
         if "database" in seen:  # `conn` may have written, and tells what others have
             is_written = False
             # DuckDB opens and closes its file by itself, and no other process can while it is open.
             is_read &= seen.get("dialect") != "duckdb"
-        if (is_seen := self.has_foreign_connection() or is_replaced) or is_written:
-            uses.append(UNCLEAR if is_seen else Use(UNCLEAR.key, UNCLEAR.kind, "kernel"))
+        if self.has_foreign_connection() or is_replaced or is_written:
+            uses.append(UNCLEAR)
             seen["has_committed"] = True
-        elif (is_seen := self._files.has_opened_database) or is_read:
-            uses.append(Use(f"table:{WHOLE}", "read", "seen" if is_seen else "kernel"))
+        elif self._files.has_opened_database or is_read:
+            uses.append(Use(f"table:{WHOLE}", "read"))
+
+    def _find_use_of_database(self, traced: TracedUses, *, is_known: bool) -> tuple[bool, bool]:
+        """Whether a child process or native code opened the project's database, and wrote it. SQLite opens it to write
+        it also where it only reads, and at the first statement. `is_known`: the step used it as orch can see."""
+        is_read = is_written = False
+        for one in traced.databases:
+            is_connection = is_known or self.has_closed_connection or self._is_opening(one.at)
+            if one.kind in ("asked", "absent", "followed") or (one.is_own and is_connection):
+                continue
+            is_read = True
+            with contextlib.suppress(OSError):
+                changes = one.kind not in ("read", "missed")
+                is_written |= changes and os.stat(one.path).st_ctime_ns >= self._began[0]
+        return is_read, is_written
 
     def _note_foreign_imports(self, loaded: Collection[str]) -> None:
         """Count modules that were imported without orch's loader (by `spec_from_file_location`, for example)
@@ -184,83 +236,88 @@ class Observer:
             source = source and os.path.abspath(source)
             shown = self.paths.relative(source)
             if shown and shown not in loaded:
-                self.audit.opened[source] = None
+                self.uses.opened[source] = None
 
-    def _find_files(self, seen: StepFiles, loaded: Collection[str]) -> Iterator[Use]:
+    def _find_files(self, traced: TracedUses) -> Iterator[Use]:
         """What happened to files since `begin_step`."""
-        if not self.audit.is_empty():
-            self.audit.resolve_paths()
-            self._files.inspect(seen)
+        seen = StepFiles()
+        if not self.audit.is_empty() or traced.missed or traced.asked:
+            self._files.inspect(seen, traced)
+        seen.code = {self.paths.show(path): None for path in traced.code}
         databases = {self.paths.show(path) for path in self.audit.connected.copy()}
-        self.native.complete(seen, known=databases.union(loaded), began=self._began[0])
         yield from seen.uses(databases)
         yield from self._files.find_written(seen)
-        yield from self._files.find_came(seen, self.native.folders_made, self._began[0])
 
-    def _find_names(self, used: dict[str, list[str]], named: Collection[str]) -> Iterator[Use]:
+    def _find_names(self, traced: TracedUses) -> Iterator[Use]:
         """Variables, modules, and why there may be more. A child process gets a copy of all variables."""
-        if self.native.has_child:
-            used["copied"] = [""]
-        modules = self._project.find_old_modules(named)
-        yield from (Use(f"gap:{one}", "unclear", "kernel") for one in self.native.find_gaps())
-        yield from (Use(f"gap:{one}", "unclear") for one in used.pop("gap", ()))
-        yield from (Use(f"module:{one}", "read") for one in modules)
-        yield from _name_variables(used)
+        for gap in (*self.traced.find_gaps(), *traced.gaps):
+            yield Use(f"gap:{gap}", "unclear")
+        for one in traced.connected:
+            if one.is_own and self._is_opening(one.at):
+                self._addresses.add(one.path)
+            elif one.path not in self._addresses:
+                self.uses.of_time(one.at).used["gap", CONNECTED] = None
+        if self.traced.has_child:
+            yield Use("environ:", "read")
+        for uses in self.uses.find_all():
+            named = [name for kind, name in uses.used if kind == "module"]
+            old = self._project.find_old_modules(named)
+            known = self._project.modules if uses.owners else old
+            for kind, name in uses.used.copy():
+                if kind == "module":
+                    if name in known:
+                        yield Use(f"module:{name}", "read", "", uses.owners)
+                elif kind == "gap":
+                    yield Use(f"gap:{name}", "unclear", "", uses.owners)
+                elif kind == "copied":
+                    yield Use("environ:", "read", "", uses.owners)
+                elif kind != "path":
+                    yield Use(f"env:{name}", "read" if kind == "env" else "asked", "", uses.owners)
 
-    def _find_shared(self, seen: Collection[Use], files: StepFiles) -> Iterator[SharedUse]:
-        """What was `seen` and counts for all users of a module or resource."""
-        databases = {self.paths.show(path) for path in self.audit.connected.copy()}
+    def _with_owners(self, seen: Iterable[Use]) -> Iterator[Use]:
+        """The same, with whose users share them: what code of a module or of a resource has used."""
         shared = self.uses.find_shared()
-        for owner in self._tables:
-            shared.setdefault(owner, Uses((owner,)))
-        for owner, used in shared.items():
-            shown = {self.paths.show(path) or "." for path in used.opened}
-            shown |= {f"{one}-wal" for one in shown & databases}
-            native = shown.union(map(self.paths.show, self.uses.natively_read.get(owner, ())))
-            native.update(path.rpartition("/")[0] or "." for path in [*native - shown])
-            found = [*self._tables.get(owner, ())]
-            for use in seen:
-                if use.kind not in _SHARED_KINDS or use.via in ("aside", "command"):
-                    continue
-                if use.key.startswith("table:"):
-                    name = use.name
-                    is_used = WHOLE in used.tables or name.rpartition(":")[2] in used.tables
-                    found += [use] if is_used and use.kind == "read" else ()
-                    continue
-                places = native if use.via == "kernel" else shown
-                name = use.name.rstrip("/")
-                folder = name.rpartition("/")[0] or "."
-                if use.kind == "came":
-                    is_used = folder in native
-                else:
-                    is_used = (folder if use.key.startswith("glob:") else name) in places
-                if is_used:
-                    # What it read before the tool had native code or a child write it is not known.
-                    is_changed = use.kind == "read" and name in files.native_written
-                    found.append(Use(use.key, use.kind, use.via) if is_changed else use)
-            for path, state in used.changed.items():
-                if shown_path := self.paths.show(path):
-                    found.append(Use(f"file:{shown_path}", "read", "seen", state))
-            names: dict[str, list[str]] = {}
-            for kind, name in used.used:
-                names.setdefault(kind, []).append(name)
-            found += _name_variables(names)
-            known = self._project.modules
-            found += (
-                Use(f"module:{one}", "read") for one in names.get("module", ()) if one in known
-            )
-            found += (Use(f"gap:{one}", "unclear") for one in names.get("gap", ()))
-            if self.paths.database in used.opened and self.has_foreign_connection():
-                found.append(UNCLEAR)
-            if found:
-                yield SharedUse(owner, tuple(found))
+        if not shared:
+            yield from seen
+            return
+        databases = {self.paths.show(path) for path in self.audit.connected.copy()}
+        by_path: dict[str, dict[str, None]] = {}
+        for uses in shared:
+            owners = dict.fromkeys(uses.owners)
+            for path in (*uses.opened, *(name for kind, name in uses.used if kind == "path")):
+                shown = self.paths.show(path) or "."
+                for one in (shown, f"{shown}-wal") if shown in databases else (shown,):
+                    by_path.setdefault(one, {}).update(owners)
+        for use in seen:
+            kind, _, name = use.key.partition(":")
+            if kind == "table":
+                found = self._find_table_owners(shared, name) if use.kind == "read" else {}
+            elif use.kind in _SHARED_KINDS:
+                found = by_path.get(_find_place(kind, name), {})
+            else:
+                found = {}
+            yield Use(use.key, use.kind, use.state, (*use.owners, *found)) if found else use
+        for uses in shared:
+            for path, state in uses.changed.items():
+                if shown := self.paths.show(path):
+                    yield Use(f"file:{shown}", "read", state, uses.owners)
+            used = self.paths.database in uses.opened or ("path", self.paths.database) in uses.used
+            if used and self.has_foreign_connection():
+                yield Use(UNCLEAR.key, UNCLEAR.kind, "", uses.owners)
+
+    def _find_table_owners(self, shared: Iterable[Uses], name: str) -> dict[str, None]:
+        table = name.rpartition(":")[2]
+        return {
+            owner: None
+            for uses in shared
+            if WHOLE in uses.tables or table in uses.tables
+            for owner in uses.owners
+        }
 
 
-def _name_variables(used: Mapping[str, Iterable[str]]) -> Iterator[Use]:
-    yield from (Use(f"env:{one}", "read") for one in used.get("env", ()))
-    yield from (Use(f"env:{one}", "asked") for one in used.get("asked", ()))
-    if used.get("copied"):
-        yield Use("environ:", "read")
+def _find_place(kind: str, name: str) -> str:
+    """The path that tells whose use it is: of a glob its folder."""
+    return (name.rpartition("/")[0] or ".") if kind == "glob" else name.rstrip("/")
 
 
 def _read_file_clock() -> int:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.programs import find_program
+
 #: Seconds after which a page that does not load, or a condition that does not come true, fails the test.
 DEADLINE = 120
 
 Driver = Any  # selenium has no types for what it returns
 View = Callable[..., Driver]
-
-
-def find_program(*names: str) -> str:
-    """The path of the first program that is installed; skips the test if there is none."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip(f"{names[0]} is not installed")
-    return found
 
 
 @pytest.fixture(scope="module")

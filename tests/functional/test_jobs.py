@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Orch, Project
+from tests.support.remembered import run_all, run_changed
 from tests.support.running import running, wait_until
 
 #: Waits until as many tools as `wanted` have begun, so that it ends only if they run at the same time.
@@ -408,3 +409,48 @@ def test_a_step_never_stays_behind_a_tool_that_takes_long_while_a_worker_is_free
     again = orch("run", "--jobs", "2")
     assert again.code == 0, again
     assert "7 passed" in again.out
+
+
+def test_side_by_side_a_reader_of_a_file_that_is_made_anew_and_changed_again_settles(
+    project: Project, orch: Orch
+) -> None:
+    """`reads` is fresh in its turn, as `makes` has made the same again. What that was must be known although `spoils`
+    has overwritten it before the run ends."""
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two"]\n',
+            "in.txt": "1",
+            "src/makes.py": """
+                STAGE = "one"
+                AFTER = ()
+                def run():
+                    with open("made.txt", "w") as file:
+                        file.write("made")
+                """,
+            "src/reads.py": """
+                STAGE = "two"
+                AFTER = ()
+                def run():
+                    with open("made.txt") as file, open("read.txt", "w") as other:
+                        other.write(file.read())
+                """,
+            "src/counts.py": """
+                STAGE = "two"
+                AFTER = ()
+                def run():
+                    with open("in.txt") as file, open("count.txt", "w") as other:
+                        other.write(file.read())
+                """,
+            "src/spoils.py": """
+                STAGE = "two"
+                AFTER = ("counts", "reads")
+                def run():
+                    with open("count.txt") as file, open("made.txt", "w") as other:
+                        other.write(file.read())
+                """,
+        }
+    )
+    run_all(orch)
+    (root / "in.txt").write_text("2")
+    assert {*run_changed(orch, env={"ORCH_JOBS": "4"})} >= {"makes", "counts", "spoils"}
+    assert run_changed(orch, env={"ORCH_JOBS": "4"}) == []

@@ -85,7 +85,7 @@ def test_what_other_tools_have_loaded_makes_no_difference(
     project: Project, orch: Orch, tmp_path: Path
 ) -> None:
     """`eagery` loads what it does not require, and a tool before the second one has loaded it already."""
-    site = tmp_path / "site"
+    site = tmp_path / "site-packages"
     install(site, "numbery", "1.0")
     install(site, "eagery", "1.0", code="import numbery")
     tool = "import eagery\nSTAGE = 's'\nAFTER = ()\ndef run(): pass\n"

@@ -67,26 +67,3 @@ AFTER = "a_make"
     assert {*reasons(orch, *words, env=ELSEWHERE)} == {"a_make", "b_use"}
     assert run("--changed") == ["a_make"]  # which makes what b_use has read
     assert reasons(orch, *words, env=ELSEWHERE) == {}
-
-
-def test_what_is_beside_the_named_folder_does_not_count(project: Project, orch: Orch) -> None:
-    """The shell stands for an editor or another program that uses the folder above."""
-    root = project(
-        {
-            "../data/x.txt": "1",
-            "../notes.txt": "1",
-            "src/t.py": """
-                import subprocess
-                STAGE = "s"
-                NAME = "../data/x.txt"
-                def run(): subprocess.run(f"cat {NAME} ../note*.txt > out.txt", shell=True, check=True)
-                """,
-        }
-    )
-    assert orch("run", env=ELSEWHERE).code == 0
-    assert reasons(orch, env=ELSEWHERE) == {}
-    (root.parent / "notes.txt").write_text("2")
-    assert reasons(orch, env=ELSEWHERE) == {}
-    data = root.parent / "data" / "x.txt"
-    data.write_text("2")
-    assert reasons(orch, env=ELSEWHERE) == {"t": [f"{data} changed"]}

@@ -495,9 +495,11 @@ def test_a_generator_that_loops_is_stopped_with_a_notice(project: Project) -> No
             "src/made.py": "X = 0\n",
             "src/gen.py": tool_text(
                 top='import time\nAFTER = "use"',
-                body="open('src/made.py', 'w').write(f'X = {time.time_ns()}\\n')",
+                body="open('used.txt').read(); open('src/made.py', 'w').write(f'X = {time.time_ns()}\\n')",
             ),
-            "src/use.py": tool_text(body="from src.made import X"),
+            "src/use.py": tool_text(
+                body="from src.made import X; open('used.txt', 'w').write(str(X))"
+            ),
         }
     )
     with watching(root) as watch:

@@ -63,6 +63,7 @@ def library(tmp_path: Path) -> Callable[[str, str], str]:
     def write(name: str, text: str) -> str:
         folder = tmp_path / "site"
         folder.mkdir(exist_ok=True)
+        (folder / "pyvenv.cfg").touch()
         (folder / f"{name}.py").write_text(text)
         return f"{PACKAGE}{os.pathsep}{folder}"
 

@@ -16,8 +16,6 @@ from discover_orch.worker.protocol import (
     Finish,
     Message,
     Prepare,
-    RecordAwaited,
-    Recorded,
     RunStep,
     WireArgument,
 )
@@ -99,10 +97,7 @@ class DrivenWorker:
             assert not self.supervisor.is_over, f"the worker is over: {self.seen[-5:]}"
             left = deadline - time.monotonic()
             assert left > 0, f"did not come within {TIME_LIMIT} s; last: {self.seen[-5:]}"
-            new = self.supervisor.events(left)
-            if any(isinstance(one, RecordAwaited) for one in new):
-                self.supervisor.send(Recorded())
-            self.seen += new
+            self.seen += self.supervisor.events(left)
 
     def until_printed(self, text: str) -> None:
         """Wait for a tool to print this."""

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -174,13 +174,15 @@ def do(words):
 
 
 class ForkServer:
-    """Commands run one at a time. `code` is one of the two above, perhaps with more to import."""
+    """Commands run one at a time. `code` is one of the two above, perhaps with more to import; `prefix` is a command
+    that starts the server."""
 
-    def __init__(self, code: str = ORCH) -> None:
+    def __init__(self, code: str = ORCH, prefix: Sequence[str] = ()) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="orch-forks-")
         self._code = code
+        self._prefix = prefix
         self.socket = os.path.join(self._folder.name, "shells")
-        self._process = _start_server(code, self.socket)
+        self._process = _start_server(code, self.socket, prefix)
 
     def __enter__(self) -> ForkServer:
         return self
@@ -214,7 +216,7 @@ class ForkServer:
             # A test has ended all processes that its own had started.
             self._end()
             os.unlink(self.socket)  # of the one that has ended
-            self._process = _start_server(self._code, self.socket)
+            self._process = _start_server(self._code, self.socket, self._prefix)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         out, err = Path(self._folder.name, "out"), Path(self._folder.name, "err")
@@ -229,13 +231,13 @@ class ForkServer:
         return Answer(code, *texts)
 
 
-def _start_server(code: str, path: str) -> subprocess.Popen[bytes]:
+def _start_server(code: str, path: str, prefix: Sequence[str]) -> subprocess.Popen[bytes]:
     """Commands of shells reach it by the socket at `path`, from now on."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as shells:
         shells.bind(path)
         shells.listen()
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", code + SERVER, str(shells.fileno())],
+            [*prefix, sys.executable, "-P", "-c", code + SERVER, str(shells.fileno())],
             env=clean_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -27,6 +27,12 @@ def reasons(orch: Callable[..., Answer], *words: str, **how: Any) -> dict[str, l
     return {tool["name"]: tool["reasons"] for tool in tools if tool["state"] != "fresh"}
 
 
+def files_used(tool: Mapping[str, Any], how: str) -> list[str]:
+    """The files that a tool `reads` or `writes`, by itself and by libraries and child processes, sorted."""
+    by_itself = {one["file"] for one in tool[how] if "file" in one}
+    return sorted(by_itself | {*tool[f"also_{how}"]})
+
+
 def statuses(answer: Answer) -> dict[str, str]:
     """How each tool ended, from the lines of `orch run --json`."""
     found = {

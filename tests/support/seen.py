@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from msgspec.structs import replace
-
-from discover_orch.model.observation import UNCLEAR, Kind, Observation, Use, Via
+from discover_orch.model.observation import UNCLEAR, Kind, Observation, Use
 
 #: A path, and the four numbers of its state; size -1 where that is not known.
 Row = tuple[str, int, int, int, int]
@@ -37,25 +35,15 @@ class Seen:
     def __repr__(self) -> str:
         return f"Seen{self.uses}"
 
-    def _find(self, thing: str, *kinds: Kind, is_native: bool = False) -> list[Use]:
-        via = ("kernel", "command") if is_native else ("seen",)
-        return [
-            one
-            for one in self.uses
-            if one.key.startswith(f"{thing}:") and one.kind in kinds and one.via in via
-        ]
+    def _find(self, thing: str, *kinds: Kind) -> list[Use]:
+        return [one for one in self.uses if one.key.startswith(f"{thing}:") and one.kind in kinds]
 
-    def _names(self, thing: str, *kinds: Kind, is_native: bool = False) -> tuple[str, ...]:
-        found = self._find(thing, *kinds, is_native=is_native)
-        return tuple(dict.fromkeys(one.name for one in found))
+    def _names(self, thing: str, *kinds: Kind) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one.name for one in self._find(thing, *kinds)))
 
     @property
     def read(self) -> tuple[Row, ...]:
         return tuple(map(state_row, self._find("file", "read", "opened")))
-
-    @property
-    def native_read(self) -> tuple[Row, ...]:
-        return tuple(map(state_row, self._find("file", "read", is_native=True)))
 
     @property
     def listed(self) -> tuple[tuple[str, str], ...]:
@@ -63,7 +51,8 @@ class Seen:
 
     @property
     def shared(self) -> tuple[Seen, ...]:
-        return tuple(Seen(one.uses, path=one.owner) for one in self.observed.shared)
+        found = self.observed.find_shared()
+        return tuple(Seen(uses, path=owner) for owner, uses in found.items())
 
     @property
     def is_unclear(self) -> bool:
@@ -71,7 +60,6 @@ class Seen:
 
     @property
     def gaps(self) -> tuple[str, ...]:
-        """However they are known."""
         return tuple(dict.fromkeys(one.name for one in self.uses if one.key.startswith("gap:")))
 
     @property
@@ -89,41 +77,36 @@ class Seen:
     def __getattr__(self, name: str) -> tuple[str, ...]:
         if name not in _NAMES:
             raise AttributeError(name)
-        thing, kinds, is_native = _NAMES[name]
-        return self._names(thing, *kinds, is_native=is_native)
+        thing, kinds = _NAMES[name]
+        return self._names(thing, *kinds)
 
 
-_NAMES: dict[str, tuple[str, tuple[Kind, ...], bool]] = {
-    "missed": ("file", ("missed",), False),
-    "written": ("file", _WRITTEN, False),
-    "created": ("file", ("created",), False),
-    "appended": ("file", ("appended",), False),
-    "removed": ("file", ("removed",), False),
-    "folders_made": ("file", ("made",), False),
-    "asked": ("there", ("asked",), False),
-    "native_written": ("file", _WRITTEN, True),
-    "native_before": ("file", ("updated",), True),
-    "native_missed": ("file", ("missed",), True),
-    "native_globs": ("glob", ("listed",), True),
-    "environment": ("env", ("read",), False),
-    "environment_asked": ("env", ("asked",), False),
-    "used_modules": ("module", ("read",), False),
-    "gaps": ("gap", ("unclear",), False),
-    "tables_read": ("table", ("read",), False),
-    "tables_written": ("table", _MADE, False),
-    "tables_missed": ("table", ("missed",), False),
-    "tables_found": ("table", ("found",), False),
-    "tables_inserted": ("table", ("inserted",), False),
-    "tables_created": ("table", ("created",), False),
-    "tables_dropped": ("table", ("dropped",), False),
-    "tables_kept": ("table", ("kept", "made"), False),
+_NAMES: dict[str, tuple[str, tuple[Kind, ...]]] = {
+    "missed": ("file", ("missed",)),
+    "written": ("file", _WRITTEN),
+    "created": ("file", ("created",)),
+    "appended": ("file", ("appended",)),
+    "removed": ("file", ("removed",)),
+    "folders_made": ("file", ("made",)),
+    "asked": ("there", ("asked",)),
+    "environment": ("env", ("read",)),
+    "environment_asked": ("env", ("asked",)),
+    "used_modules": ("module", ("read",)),
+    "gaps": ("gap", ("unclear",)),
+    "tables_read": ("table", ("read",)),
+    "tables_written": ("table", _MADE),
+    "tables_missed": ("table", ("missed",)),
+    "tables_found": ("table", ("found",)),
+    "tables_inserted": ("table", ("inserted",)),
+    "tables_created": ("table", ("created",)),
+    "tables_dropped": ("table", ("dropped",)),
+    "tables_kept": ("table", ("kept", "made")),
 }
 
 
 def see(observed: Observation | None) -> Seen:
-    """Whose native code was at work depends on what the worker has loaded, so it is left out."""
     assert observed is not None
-    return Seen(observed.uses, replace(observed, may_be_native=False))
+    return Seen(observed.uses, observed)
 
 
 def used_tables(**names: Any) -> Seen:
@@ -147,24 +130,20 @@ def observation(
 
 def _uses(names: dict[str, Any]) -> Iterator[Use]:
     """A table that is written and kept is made; one that is written and inserted into is inserted into alone."""
-    for start in ("native_", ""):
-        via: Via = "kernel" if start else "seen"
-        for path, *state in names.pop(f"{start}read", ()):
-            text = " ".join(map(str, state)) if state[0] >= 0 else ""
-            yield Use(f"file:{path}", "read", via, text)
-        for folder, paths in names.pop(f"{start}listed", ()):
-            yield Use(f"folder:{folder}", "listed", via, paths)
+    for path, *state in names.pop("read", ()):
+        text = " ".join(map(str, state)) if state[0] >= 0 else ""
+        yield Use(f"file:{path}", "read", text)
+    for folder, paths in names.pop("listed", ()):
+        yield Use(f"folder:{folder}", "listed", paths)
     kept, inserted = names.pop("tables_kept", ()), names.pop("tables_inserted", ())
     written = names.pop("tables_written", ())
     for name in written:
         kind: Kind = "made" if name in kept else "inserted" if name in inserted else "written"
         yield Use(f"table:{name}", kind)
     yield from (Use(f"table:{name}", "kept") for name in kept if name not in written)
-    appended, before = names.pop("appended", ()), names.pop("native_before", ())
+    appended = names.pop("appended", ())
     for name, found in names.items():
-        thing, kinds, is_native = _NAMES[name]
+        thing, kinds = _NAMES[name]
         for one in found:
-            kind = "appended" if one in appended else "updated" if one in before else kinds[0]
-            is_written = name in ("written", "native_written")
-            via = "kernel" if is_native else "seen"
-            yield Use(f"{thing}:{one}", kind if is_written else kinds[0], via)
+            is_appended = name == "written" and one in appended
+            yield Use(f"{thing}:{one}", "appended" if is_appended else kinds[0])

@@ -42,8 +42,6 @@ from discover_orch.worker.protocol import (
     Committing,
     Finish,
     Prepare,
-    RecordAwaited,
-    Recorded,
     RunStep,
     WireArgument,
     build_defaults,
@@ -80,7 +78,6 @@ class LocalExecutor:
         self._order: RunStep | None = None  # of the step that was submitted and has not ended
         self._stage: Stage = "waiting"
         self._events: list[WorkerEvent] = []  # read from the worker and not yet translated
-        self._must_confirm = False  # the worker waits until what it has said is recorded
         self._is_interrupted = False
         self._deadline: float | None = None  # of the running tool
         self._is_timed_out = False  # the tool was stopped at its deadline
@@ -106,13 +103,17 @@ class LocalExecutor:
 
     def submit_order(self, order: RunStep) -> None:
         self._order, self._stage, self._is_timed_out = order, "waiting", False
+        if self._prepare.transaction == "run":  # of one worker
+            self._order = order = replace(order, is_traced=self._prepare.is_traced)
+        if order.is_traced != self._prepare.is_traced:  # that holds as long as a worker
+            self._prepare = replace(self._prepare, is_traced=order.is_traced)
+            if self._worker is not None and not self._worker.is_over and not self._is_retiring:
+                self._is_retiring = True
+                self._worker.send(Finish())
         if not self._prepare.raw_output:
             self._send_order()
 
     def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
-        if self._must_confirm and not self._events and self._worker is not None:
-            self._must_confirm = False  # the caller has recorded what it was given
-            self._worker.send(Recorded())
         if self._prepare.raw_output and self._order is not None and self._may_send:
             yield ToolStarted(module=self._order.module)  # before the tool can write
         self._send_order()
@@ -200,8 +201,6 @@ class LocalExecutor:
                     yield event
             case Committing():
                 self._stage = "committing"
-            case RecordAwaited():
-                self._must_confirm = True
             case ToolOutput(module=""):  # before the first tool has started
                 if order is not None:
                     yield replace(event, module=order.module)
@@ -329,6 +328,7 @@ def build_order(step: Step, code: Iterable[str]) -> RunStep:
         commits_by_itself=tool.commits_by_itself,
         attempt=step.attempt,
         writes_alone=step.writes_alone,
+        is_traced=tool.is_traced,
         timeout=tool.timeout,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -113,7 +114,8 @@ def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
 ) -> None:
     from discover_orch.worker import spawn
 
-    interpreter = (1, spawn.Pipes(-1, -1, -1, -1, -1))
+    with socket.socket() as trace:
+        interpreter = (1, spawn.Pipes(-1, -1, -1, -1, -1, trace))
     context = Context(interpreter)
     assert context.claim_interpreter() is interpreter
     assert context.claim_interpreter() is None

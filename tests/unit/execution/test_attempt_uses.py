@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.execution import attempt_reads as read_files
-from discover_orch.execution import attempt_uses as attempt
 from discover_orch.execution.attempt_uses import AttemptReader
 from discover_orch.execution.attempt_writes import AttemptEnd
-from discover_orch.model.observation import Observation, SharedUse, file_state
+from discover_orch.model.observation import Observation, file_state
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning import project_view
 from discover_orch.staleness.current_inputs import CurrentState
@@ -41,7 +40,7 @@ from tests.support.recorded import (
     view_of,
     write,
 )  # fmt: skip
-from tests.support.seen import Seen, observation
+from tests.support.seen import observation
 
 LATER = (1 << 62,) * 2  # after any change of a file of a test
 
@@ -238,16 +237,6 @@ def test_a_file_that_was_last_changed_in_the_moment_in_which_the_tool_began_is_s
         assert (files(found)["in.csv"] != UNSURE) == is_sure
 
 
-def test_the_file_that_orch_writes_its_output_to_is_no_input(tmp_path: Path) -> None:
-    log = tmp_path / "run.log"
-    reading, writing = os.pipe()
-    with log.open("w") as file:
-        inodes = attempt._find_output_files((file.fileno(), writing, 10_000))
-    os.close(reading)
-    os.close(writing)
-    assert inodes == {log.stat().st_ino}
-
-
 def test_a_tool_of_which_something_may_have_gone_unseen_is_not_whole(root: Path) -> None:
     for sight in observation(gaps=("started a process",)), observation(is_unclear=True):
         assert not Run(root).passes("a", sight).is_whole
@@ -279,26 +268,13 @@ def shared(root: Path) -> Path:
 
 def sharing(owner: str, early: Observation) -> Observation:
     """An observation all of which counts for the users of a module or resource."""
-    return replace(early, shared=(SharedUse(owner, early.uses),))
+    return replace(early, uses=tuple(replace(use, owners=(owner,)) for use in early.uses))
 
 
 def load(run: Run, early: Observation) -> Success:
     """`a` is the first that loads the module, and reads what the module reads."""
     loaded = {"src/lib.py": run.hashes["src/lib.py"], "src/a.py": run.hashes["src/a.py"]}
     return run.passes("a", sharing("src/lib.py", early), loaded=loaded)
-
-
-def test_the_output_file_of_orch_that_the_kernel_saw_as_a_resource_opened_is_no_input(
-    shared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(shared, "run.log")
-    inodes = frozenset([(shared / "run.log").stat().st_ino])
-    monkeypatch.setattr("discover_orch.execution.attempt_uses._find_output_files", lambda: inodes)
-    run = Run(shared)
-    read = Seen(seen(shared, read=("in.csv", "run.log")).uses).read
-    early = observation(native_read=read, may_be_native=True)
-    assert files(run.passes("c", sharing("resource:outer", early))).keys() == {"in.csv"}
-    assert files(run.passes("d")).keys() == {"in.csv"}
 
 
 def test_a_file_of_which_a_tool_is_unsure_itself_is_not_made_sure_by_an_early_read(

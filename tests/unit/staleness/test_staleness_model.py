@@ -29,6 +29,7 @@ from discover_orch.staleness.rule import (
     with_saw,
     without_lost_writes,
 )
+from discover_orch.staleness.status import is_whole
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
@@ -282,7 +283,7 @@ class World:
         return Writers(rows)
 
     def upstream(self, place: int) -> Iterator[tuple[str, bool]]:
-        """The tools before it, and whether that is declared."""
+        """The tools before it, and whether that is declared and nothing else says so."""
         tool = self.tools[place]
         me = self.flows[tool.name]
         for other in self.tools[:place]:
@@ -291,8 +292,9 @@ class World:
             is_unknown = other.stage < tool.stage and (
                 not (me.read or me.lists) or not them.written
             )
-            if is_declared or is_unknown or self.is_flow(other.name, tool.name):
-                yield other.name, is_declared
+            is_seen = is_unknown or self.is_flow(other.name, tool.name)
+            if is_declared or is_seen:
+                yield other.name, not is_seen
 
     def is_flow(self, other: str, name: str) -> bool:
         me, them = self.flows[name], self.flows[other]
@@ -323,7 +325,7 @@ class World:
                     self.judge(place, writers),
                     result.success,
                     now,
-                    [(self.results[name], declared) for name, declared in self.upstream(place)],
+                    [self.results[name] for name, _ in self.upstream(place)],
                     self.version,
                     lambda: 0,
                     lambda: 0,
@@ -344,7 +346,12 @@ class World:
         while pending:
             before = len(found)
             for place, tool in enumerate(self.tools):
-                above = [name for name, _ in self.upstream(place) if name in found]
+                result = self.results[tool.name]
+                above = [
+                    name
+                    for name, is_declared_alone in self.upstream(place)
+                    if name in found and not (is_declared_alone and is_whole(result))
+                ]
                 if above and tool.name not in found:
                     found[tool.name] = f"upstream {above[0]}"
             for place, tool in enumerate(self.tools):
