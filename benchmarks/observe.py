@@ -3,7 +3,8 @@
     python benchmarks/observe.py --rounds 7
 
 Prints medians and their ratio. Files are stated once at the end of a step, so a tool that does nothing but
-open 10,000 files of the project pays for a look at each; one that opens a few again and again does not.
+open 10,000 files of the project pays for a look at each; one that opens a few again and again does not. Where native
+code is loaded or a process started, the kernel is asked about each file. That needs polars, pandas and scikit-learn.
 """
 
 from __future__ import annotations
@@ -77,6 +78,23 @@ def run(conn):
     for number in range({FILES}):
         with open(f"in/{{number}}.txt") as file:
             file.read()
+""",
+    "10,000 files, polars is loaded": f"""
+def run():
+    import polars
+    for number in range({FILES}):
+        with open(f"in/{{number}}.txt") as file:
+            file.read()
+""",
+    "200 child processes": """
+import subprocess
+def run():
+    for _ in range(200):
+        subprocess.run(["true"], check=True)
+""",
+    "import of pandas and sklearn": """
+def run():
+    import pandas, sklearn.linear_model
 """,
     "10,000 new files": f"""
 import os

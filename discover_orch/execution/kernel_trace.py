@@ -62,7 +62,7 @@ CODE_SUFFIXES = (".py", ".pyc")
 #: What Python asks about to find modules and itself.
 LOOKED_FOR = (*CODE_SUFFIXES, ".so", "/pyvenv.cfg")
 NARROW = "ran a program in a mode of the processor that orch does not trace"
-UNREADABLE = "ran a program whose memory orch may not read"
+UNREADABLE = "made a call that orch could not read"
 OTHER_WAYS = {
     "chroot": "changed the root folder of a process",
     "mount": "mounted something",
@@ -175,10 +175,10 @@ class KernelTrace:
                 self._note(pid, self._calls[number], arguments)
             else:
                 self._add("gap", NARROW)
-        except Unreadable:
-            self._add("gap", UNREADABLE)
         except OSError:  # it has died, or gave an address or a descriptor that there is not
             pass
+        except Exception:  # what is told must never harm the tool
+            self._add("gap", UNREADABLE)
         with contextlib.suppress(OSError):  # it has died
             ioctl(self._listener, SEND, ANSWER.pack(ident, 0, 0, GOES_ON))
 
@@ -200,8 +200,9 @@ class KernelTrace:
         place = call.folder if call.folder != NONE else -1
         runs = call.name.startswith("exec")
         path = self._read_path(pid, place, call.path, arguments, keeps_all=runs)
-        if path is None:
+        if path is None and call.name != "linkat":  # of an open file that has no name yet
             return
+        path = path or ""
         flags = arguments[call.flags] if call.flags != NONE else 0
         match call.name:
             case "openat" | "open":

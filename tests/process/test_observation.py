@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from discover_orch.execution import kernel_trace
+from discover_orch.execution.supervisor import WorkerDied
 from discover_orch.model.observation import file_stat
 from discover_orch.model.tool_events import ToolFinished
 from tests.conftest import Project
@@ -368,3 +370,50 @@ def test_what_a_native_library_reads_and_writes_is_seen(project: Project) -> Non
     root = project({"in.csv": "a\n1\n", "one.py": copy.format("one"), "two.py": copy.format("two")})
     for name, seen in zip(("one", "two"), watch(root, "one", "two"), strict=True):
         assert (used(seen), seen.gaps) == ((["in.csv"], [f"{name}.parquet"], [], []), ())
+
+
+# The thread that answers the kernel.
+
+
+@needs_trace
+def test_a_call_that_cannot_be_read_fails_as_it_would_without_orch(project: Project) -> None:
+    body = """
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    ctypes.CDLL('libm.so.6')
+    assert libc.open(ctypes.c_void_p(1), 0) == -1 and ctypes.get_errno() == 14
+    assert libc.open(b'x' * 5000, 0) == -1 and ctypes.get_errno() == 36
+    assert libc.openat(1000, b'x', 0) == -1 and ctypes.get_errno() == 9
+    os.system('cat in.csv')
+    """
+    (seen,) = watch(project({"in.csv": "1", "tool.py": tool(body)}), "tool")
+    assert [path for path, *_ in seen.read] == ["in.csv"]
+
+
+@needs_trace
+def test_what_orch_fails_to_note_is_a_gap_and_no_failure_of_the_tool(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(kernel_trace.KernelTrace, "_note_rename", fail)
+    (seen,) = watch(
+        project({"a.csv": "1", "tool.py": tool("os.system('mv a.csv b.csv && cat b.csv')")}), "tool"
+    )
+    assert seen.gaps == (kernel_trace.UNREADABLE,)
+
+
+@needs_trace
+def test_a_worker_is_lost_whose_answering_thread_has_ended(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(kernel_trace.KernelTrace, "_note_rename", end)
+    root = project({"a.csv": "1", "tool.py": tool("os.system('mv a.csv b.csv; sleep 60')")})
+    with DrivenWorker(root) as worker:
+        worker.send("tool")
+        died = worker.until(lambda event: isinstance(event, WorkerDied))
+    assert died.signal == "SIGKILL"
