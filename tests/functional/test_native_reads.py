@@ -6,7 +6,6 @@ What they do one after another is in `tests/scenes/native.scene`.
 from __future__ import annotations
 
 import sys
-from textwrap import dedent
 
 import pytest
 
@@ -60,77 +59,6 @@ def test_what_another_worker_writes_at_the_same_time_is_not_what_a_tool_wrote(
 
 
 @pytest.mark.slow
-@needs_kernel_events
-def test_what_either_of_two_workers_may_have_written_belongs_to_the_one_that_wrote_it_when_alone(
-    project: Project, orch: Orch
-) -> None:
-    """Both have the kernel's events. Wherever they run side by side, `makes` writes while `other` runs."""
-    wait = """
-        import ctypes, numpy, os, time
-        STAGE = "a"
-        AFTER = ()
-        def wait(name):
-            if not os.path.exists("../side-by-side"): return
-            deadline = time.monotonic() + 60
-            while not os.access.__wrapped__(f"../{name}", os.F_OK):
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-        """
-    other = """
-        def run():
-            open("../began", "w").close()
-            wait("made")
-            open("other.txt", "w").close()
-        """
-    makes = """
-        def run():
-            wait("began")
-            libc, content = ctypes.CDLL(None), open("in.csv").read().encode()
-            file = libc.open(b"made.dat", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-            libc.write(file, content, len(content))
-            libc.close(file)
-            open("../made", "w").close()
-        """
-    root = project(
-        {
-            "orch.toml": 'jobs = 2\nstages = ["a", "b"]\n',
-            "in.csv": "x = 1",
-            "src/other.py": dedent(wait) + dedent(other),
-            "src/makes.py": dedent(wait) + dedent(makes),
-            "src/uses.py": "STAGE = 'b'\ndef run(): open('uses.txt', 'w').write(open('made.dat').read())\n",
-        }
-    )
-
-    def run(*, is_side_by_side: bool) -> None:
-        for name in ("began", "made", "side-by-side"):
-            (root.parent / name).unlink(missing_ok=True)
-        if is_side_by_side:
-            (root.parent / "side-by-side").touch()
-        answer = orch("run")
-        assert answer.code == 0, answer.text
-        assert ("one after another this time" in answer.text) == (not is_side_by_side)
-        assert reasons(orch) == {}
-
-    for is_side_by_side in (True, False, True, True):
-        run(is_side_by_side=is_side_by_side)
-    assert "made.dat" not in orch("status", "other").out
-    assert "both write" not in orch("check").text
-    made, before = root / "made.dat", (root / "made.dat").read_text()
-    made.unlink()
-    missing = ["made.dat is missing"]
-    assert reasons(orch) == {"makes": missing, "uses": missing}
-    made.write_text(before)
-    for name in ("other", "makes"):  # what was known of either before it was edited helps the other
-        change(root / f"src/{name}.py", "def run():", "def run(): # edited\n    x = 1")
-        assert name in reasons(orch)
-        run(is_side_by_side=True)
-        assert "made.dat" not in orch("status", "other").out
-    made.unlink()
-    assert reasons(orch) == {"makes": missing, "uses": missing}
-    change(root / "in.csv", "x = 1", "x = 2")
-    assert {"makes", "uses"} <= {*reasons(orch)}
-
-
 @needs_kernel_events
 def test_what_another_worker_reads_at_the_same_time_is_no_input_of_a_tool_that_is_known(
     project: Project, orch: Orch
