@@ -64,16 +64,20 @@ def main() -> None:
     faulthandler.enable(channel.messages_fd, all_threads=False)
     capture = Capture()
     channel.guard(capture.fds)
-    order, project = channel.receive(), None
+    order, project, traced = channel.receive(), None, None
     if isinstance(order, Preload):
         if not preload(order, capture.restore):
             return
         # Each takes milliseconds, which its run then saves.
         project = ProjectCode(order.root, order.pythonpath)
+        traced = TracedFiles(order.root, channel.trace)
         order = channel.receive()
     if isinstance(order, Prepare):
         place = order.root, order.pythonpath
+        if traced is not None and traced.is_traced and not order.is_traced:
+            return  # nothing ends that, so another worker takes its place
         if project is None or (project.root, project.pythonpath) != place:
-            project = ProjectCode(*place)
-        traced = TracedFiles(order.root, channel.trace if order.is_traced else -1)
+            project, traced = ProjectCode(*place), None
+        if traced is None or not order.is_traced:
+            traced = TracedFiles(order.root, channel.trace if order.is_traced else -1)
         Worker(order, project, channel, capture, interrupts, traced).serve()
