@@ -17,7 +17,6 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
 PR_SET_PDEATHSIG = 1  # numbers of <linux/prctl.h>
@@ -25,8 +24,8 @@ PR_SET_CHILD_SUBREAPER = 36
 SWEEP_TIME = 0.5  # seconds
 BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 IS_LINUX = sys.platform == "linux"
-#: Called in the worker when its parent is gone, before what is left of the tool is ended.
-on_parents_death: Callable[[], object] = lambda: None  # noqa: E731
+#: An open file that tells the children of the main thread, -1 where there is none.
+_kept = -1
 
 
 def become_subreaper() -> bool:
@@ -70,7 +69,6 @@ def end_after_parent(life: int, me: int) -> None:
             pass
     except OSError:  # the tool closed it
         return
-    on_parents_death()
     sweep(set(), time.monotonic() + SWEEP_TIME)
     if os.getpgrp() == me:
         os.killpg(me, signal.SIGKILL)
@@ -96,6 +94,14 @@ def end_process(kept: dict[str, ModuleType]) -> None:
     gc.freeze()
 
 
+def keep_children() -> None:
+    """Once the parent is gone that answers the kernel, each call fails that it would be asked about, so no file can be
+    opened then. Orphans become children of the main thread."""
+    global _kept
+    with contextlib.suppress(OSError):
+        _kept = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
+
+
 def find_children(pid: int) -> set[int]:
     """The children of a process, zombies included; empty where the system cannot tell: other than Linux, and a kernel
     without CONFIG_PROC_CHILDREN."""
@@ -109,7 +115,8 @@ def find_children(pid: int) -> set[int]:
             ):
                 found.update(map(int, file.read().split()))
     except OSError:
-        pass
+        if pid == os.getpid() and _kept >= 0:
+            found.update(map(int, os.pread(_kept, 1 << 16, 0).split()))
     return found
 
 

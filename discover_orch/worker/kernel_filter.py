@@ -7,16 +7,12 @@ inherit it. Numbers: <linux/seccomp.h>, <linux/filter.h>, <linux/audit.h>, <asm/
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import struct
 import sys
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
-from _thread import start_new_thread
 from collections.abc import Iterable, Iterator
-from fcntl import ioctl
-from functools import partial
 
 from msgspec import Struct
 
@@ -165,14 +161,14 @@ class TraceChannel:
         self._connection.sendall(ASK + LENGTH.pack(len(text)) + text)
         if self._read(1) != YES:
             raise CannotTrace("the process that started it may not look at its memory")
+        child_processes.keep_children()
         try:
             fd, has_lost_rights = install_filter()
         except CannotTrace:
             self._connection.sendall(NO_FILTER)
             raise
         self._connection.sendmsg([LISTEN], [(SOL_SOCKET, SCM_RIGHTS, struct.pack("i", fd))])
-        # Kept, so that the calls go on if the parent is gone.
-        child_processes.on_parents_death = partial(start_new_thread, _let_all_go_on, (fd,))
+        os.close(fd)  # so that no call waits for a parent that is gone: it fails
         return has_lost_rights
 
     def begin_step(self) -> None:
@@ -193,16 +189,6 @@ class TraceChannel:
                 os._exit(CHANNEL_LOST)
             found += part
         return bytes(found)
-
-
-def _let_all_go_on(listener: int) -> None:
-    """The parent is gone: what is left of the tool is ended now, for which files of the system are read."""
-    while True:
-        request = bytearray(REQUEST.size)
-        with contextlib.suppress(OSError):
-            ioctl(listener, RECEIVE, request)
-            ident = REQUEST.unpack(request)[0]
-            ioctl(listener, SEND, ANSWER.pack(ident, 0, 0, GOES_ON))
 
 
 def find_calls() -> tuple[int, dict[int, Call]]:
