@@ -1,7 +1,7 @@
 """What the kernel tells of the processes of one worker: who used which file, and what the file was before.
 
 The worker puts a filter on itself (`worker/kernel_filter.py`). Each call that it names waits until the thread here has
-looked at its path and let it go on; the call itself is never changed. The worker asks for what was told when a step
+looked at its path and let it go on; the call itself is never changed. The worker asks for what was seen when a step
 has ended. Reads the memory of these processes, and looks at files; writes nothing.
 """
 
@@ -177,7 +177,7 @@ class KernelTrace:
                 self._add("gap", NARROW)
         except OSError:  # it has died, or gave an address or a descriptor that there is not
             pass
-        except Exception:  # what is told must never harm the tool
+        except Exception:  # what cannot be read must never harm the tool
             self._add("gap", UNREADABLE)
         with contextlib.suppress(OSError):  # it has died
             ioctl(self._listener, SEND, ANSWER.pack(ident, 0, 0, GOES_ON))

@@ -298,7 +298,7 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
 
     hasher = xxhash.xxh3_128()
     if found.st_size > _LONG and is_racy(mark, time.time_ns()):
-        time.sleep(RACY_NS / 1e9)
+        time.sleep(RACY_NS / 1e9)  # so that the hash can be kept, and is not made again
     started = time.time_ns()
     try:
         fd = os.open(

@@ -175,13 +175,6 @@ def join_paths(paths: Iterable[str]) -> str:
     return _AND.join(sorted(paths)) or _AND
 
 
-def without_paths(version: str, paths: Collection[str]) -> str:
-    """The version of a folder or a glob without these."""
-    if not paths or not version:
-        return version
-    return join_paths(path for path in paths_in(version) if path not in paths)
-
-
 def keys_of(paths: Collection[str]) -> set[Key]:
     """The keys that may have another version where these paths have changed."""
     plain = {path.rstrip("/") for path in paths}

@@ -30,7 +30,7 @@ class Writer(Struct, frozen=True):
 
     @property
     def is_left_over(self) -> bool:
-        """Whether the tool made it, makes it no more, and nobody said that it is meant to stay."""
+        """Whether the tool made it, no longer makes it, and the user has not said that it is meant to stay."""
         write = self.write
         is_of_gone = self.place == GONE and write.mark != ABSENT and not write.is_by_hand
         return write.is_left_over or is_of_gone
@@ -91,7 +91,7 @@ class Writers:
 
     @cached_property
     def left_over(self) -> Mapping[Key, Writer]:
-        """What tools made and nobody makes any more, each with the last of them. What another tool removed is its
+        """What tools made and no tool makes any more, each with the last of them. What another tool removed is its
         own."""
         found = {}
         for key in self._left:

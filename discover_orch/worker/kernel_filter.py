@@ -106,7 +106,7 @@ class CannotTrace(Exception):
 
 
 class Traced(Struct, frozen=True, gc=False):
-    """What the kernel told: something was done to the file or folder `path`, or asked about it. `is_own`: by the
+    """What the kernel reported: something was done to the file or folder `path`, or asked about it. `is_own`: by the
     worker itself, not by a child process. `at` is when, in ns, by the monotonic clock.
 
     - `read`, `missed`, `written` (made or emptied), `appended`, `updated` (opened to change it in place), `removed`.
@@ -172,11 +172,11 @@ class TraceChannel:
         return has_lost_rights
 
     def begin_step(self) -> None:
-        """Forget what was told until now."""
+        """Forget what was reported until now."""
         self._connection.sendall(BEGIN)
 
     def drain(self) -> Iterator[Traced]:
-        """What was told since then."""
+        """What was reported since then."""
         self._connection.sendall(DRAIN)
         (length,) = LENGTH.unpack(self._read(LENGTH.size))
         return decode_traced(self._read(length))

@@ -180,7 +180,7 @@ class Observer:
         return Observation(uses=tuple(uses), began=self._began, **others)
 
     def _read_trace(self, loaded: Collection[str]) -> TracedUses:
-        """What the kernel told, added to what Python showed."""
+        """What the kernel reported, added to what Python showed."""
         events = self.traced.collect()
         if not events:
             return TracedUses()

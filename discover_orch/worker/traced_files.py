@@ -32,7 +32,7 @@ SPAWNER = "_posixsubprocess"  # the module that starts processes
 
 
 class TracedFiles:
-    """`begin_step` before each step; `drain` after it."""
+    """`begin_step` before each step; `collect` after it."""
 
     def __init__(self, root: str, trace_fd: int = -1) -> None:
         """`trace_fd` is the socket to the parent; -1 where nothing is traced."""
@@ -42,7 +42,7 @@ class TracedFiles:
         #: Programs gain no rights any more, as `sudo` does.
         self.has_lost_rights = False
         self._is_loaded = False  # native code that can open files is in this process
-        self.has_child = False  # the step has started a process; known after `drain`
+        self.has_child = False  # the step has started a process; known after `collect`
         self._known: list[Traced] = []  # of this step
         #: Called before the kernel is asked for the first time, in a step that has done something already.
         self.note_begin: Callable[[], None] = lambda: None
@@ -87,7 +87,7 @@ class TracedFiles:
         return [f"{one} untraced ({self._reason})" for one in happened]
 
     def collect(self) -> list[Traced]:
-        """What the kernel told of this step until now. What was told once is told again if it happens again."""
+        """What the kernel reported of this step until now. What happens again is reported again."""
         if self._channel is not None:
             self._known += self._channel.drain()
             self.has_child |= any(not one.is_own for one in self._known)
@@ -109,7 +109,7 @@ class TracedFiles:
 
 
 def find_passing(root: str) -> Iterable[str]:
-    """The folders of the system and of Python, below which nothing counts. The kernel is told of many files there."""
+    """The folders of the system and of Python that do not hold the project: what is used below them never counts."""
     installed = (one for one in sys.path if one.endswith(("site-packages", "dist-packages")))
     of_python = (sys.prefix, sys.base_prefix, STANDARD_LIBRARY.rstrip(os.sep), *installed)
     found = {*SYSTEM_FOLDERS, *of_python, *map(os.path.realpath, of_python)}

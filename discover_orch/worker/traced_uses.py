@@ -1,4 +1,4 @@
-"""Adds what the kernel told of a step to what Python showed of it.
+"""Adds what the kernel reported of a step to what Python showed of it.
 
 A path that both show is one use. What Python's own events show of this process is taken from them, since only there it
 is known which code did it; the kernel adds native code, child processes, and what a file was before it was used.
@@ -32,7 +32,7 @@ Before = tuple[frozenset[str], frozenset[str]]
 
 
 class TracedUses:
-    """What the kernel told of one step and `AuditHook` has no place for. Paths are absolute."""
+    """What the kernel reported of one step and `AuditHook` has no place for. Paths are absolute."""
 
     def __init__(self) -> None:
         self.states: dict[str, str] = {}  # of files that were read: what they were then
@@ -49,7 +49,7 @@ class TracedUses:
 
 
 class TraceReader:
-    """Reads what was told of one step, in its order."""
+    """Reads what was reported of one step, in its order."""
 
     def __init__(
         self,
@@ -67,9 +67,8 @@ class TraceReader:
         self._made: set[str] = {path for path, was_there in audit.changed.items() if not was_there}
         self._read_before, written = before
         self._overwritten = {*written} - self._read_before  # before they were read
-        self._updated: dict[
-            str, str
-        ] = {}  # opened to be changed in place, with their states before
+        #: Opened to be changed in place, with their states before.
+        self._updated: dict[str, str] = {}
         self._moved: list[tuple[str, str]] = []
         #: What was changed until now, before the kernel was asked too.
         self._changed: set[str] = {*written}

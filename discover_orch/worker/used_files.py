@@ -103,7 +103,7 @@ class UsedFiles:
         own = self._paths.own.union(written)
         database_files, database_inode = self._paths.database_files, self._paths.find_inode()
         link_targets, states = self._audit.link_targets, traced.states
-        told = set[str]() if link_targets else traced.plain  # of these nothing needs to be asked
+        plain = set[str]() if link_targets else traced.plain  # of these nothing needs to be asked
         for path in self._opened:  # may be many: without calls that can be avoided
             if path in link_targets and self._paths.show(path) in written:  # made by the tool
                 path = link_targets[path] or os.path.realpath(path)
@@ -122,8 +122,8 @@ class UsedFiles:
             shown = start + name
             if shown in own:
                 continue
-            is_told = path in told and real_folder(folder) == folder
-            if is_told and int(states[path].split()[2]) not in inodes:
+            is_plain = path in plain and real_folder(folder) == folder
+            if is_plain and int(states[path].split()[2]) not in inodes:
                 read[shown] = states[path]
                 continue
             try:
