@@ -87,6 +87,7 @@ class KernelTrace:
         self._seen: set[tuple[str, str, bool]] = set()
         self._own: dict[int, bool] = {}  # thread or process -> whether it is the worker's own
         self._python: dict[int, bool] = {}  # process -> whether it runs Python
+        self._ran: set[bytes] = set()  # programs of the system that were run, or looked for
 
     def serve(self) -> None:
         """Answers until the worker is over. Runs in a thread of its own."""
@@ -158,7 +159,7 @@ class KernelTrace:
 
     def _forget(self) -> None:
         """The numbers of processes are used again."""
-        for one in (self._events, self._seen, self._own, self._python):
+        for one in (self._events, self._seen, self._own, self._python, self._ran):
             one.clear()
 
     # One call.
@@ -196,10 +197,11 @@ class KernelTrace:
                 self._add("gap", OTHER_WAYS[call.name])
             return
         if call.is_question and is_own and not call.name.startswith("readlink"):
-            return  # Python shows what it asks, and it asks all the time while it looks for modules
+            return  # Python shows what it asks
         place = call.folder if call.folder != NONE else -1
-        runs = call.name.startswith("exec")
-        path = self._read_path(pid, place, call.path, arguments, keeps_all=runs)
+        if runs := call.name.startswith("exec"):
+            self._python.pop(pid, None)
+        path = self._read_path(pid, place, call.path, arguments, runs=runs)
         if path is None and call.name != "linkat":  # of an open file that has no name yet
             return
         path = path or ""
@@ -232,11 +234,12 @@ class KernelTrace:
             case "chdir":
                 self._note_links(path)
             case "execve" | "execveat":
-                self._python.pop(pid, None)
                 self._note_run(path)
             case "readlink" | "readlinkat":
                 if os.path.islink(path):
                     self._add("followed", path, is_own=is_own, more=os.readlink(path))
+                elif not is_own:
+                    self._note_question(pid, path)
             case _:
                 self._note_question(pid, path)
 
@@ -247,10 +250,11 @@ class KernelTrace:
         place: int,
         arguments: Sequence[int],
         *,
-        keeps_all: bool = False,
+        runs: bool = False,
     ) -> str | None:
         """The absolute path that the argument at `place` gives, relative to that of a folder; None where it never
-        counts, unless `keeps_all`, or where an open file is meant."""
+        counts, or where an open file is meant. A program of the system counts once a step, since it may have rights of
+        its own: each process that is started looks for it in all folders of PATH."""
         given = self._memory.read_text(pid, arguments[place])
         if given[:1] != b"/":
             fd = arguments[folder] & 0xFFFFFFFF if folder >= 0 else _CURRENT_FOLDER
@@ -264,8 +268,10 @@ class KernelTrace:
             if b"/../" in given:
                 self._note_links(os.fsdecode(given.partition(b"/../")[0]))
             given = _normalize(given)
-        if given.startswith(self._passing) and not keeps_all:
-            return None
+        if given.startswith(self._passing):
+            if not runs or given in self._ran:
+                return None
+            self._ran.add(given)
         return os.fsdecode(given)
 
     def _read_second(self, pid: int, call: Call, arguments: Sequence[int]) -> str | None:

@@ -7,6 +7,7 @@ inherit it. Numbers: <linux/seccomp.h>, <linux/filter.h>, <linux/audit.h>, <asm/
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -83,8 +84,9 @@ _X32 = 0x40000000  # numbers from here on are of a second table of x86-64, which
 _EMPTY_PATH = 0x1000  # it asks about an open file
 _LOAD, _EQUAL, _AT_LEAST, _HAS_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _NOTIFY = 0x7FFF0000, 0x7FC00000
-_NUMBER, _MACHINE, _ARGUMENTS = 0, 4, 16  # places in `struct seccomp_data`
+_NUMBER, _MACHINE, _CALLER, _ARGUMENTS = 0, 4, 8, 16  # places in `struct seccomp_data`
 _SET_MODE_FILTER = 1
+_SAME_ADDRESSES = 0x0040000  # ADDR_NO_RANDOMIZE of <linux/personality.h>
 #: For all threads, as a descriptor that tells; what waits for an answer can only be killed (since Linux 5.19), so that
 #: no signal makes it wait again.
 _FLAGS, _WAITS_KILLABLE = 1 << 0 | 1 << 3 | 1 << 4, 1 << 5
@@ -209,7 +211,7 @@ def install_filter() -> tuple[int, bool]:
 
     machine, calls = find_calls()
     _, _, seccomp, narrow = _MACHINES[os.uname().machine]
-    steps = _build_filter(machine, calls, narrow)
+    steps = _build_filter(machine, calls, narrow, _find_own_questions())
     code = ctypes.create_string_buffer(b"".join(steps))
     program = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -242,8 +244,31 @@ def _find_reason(error: int) -> str:
             return f"this system does not permit it: {os.strerror(error)}"
 
 
-def _build_filter(machine: int, calls: dict[int, Call], narrow: Iterable[int]) -> list[bytes]:
-    """Of another mode of the machine only some calls are asked about, to know that there is such a program."""
+def _find_own_questions() -> range:
+    """The addresses from which this process asks about files: those of its C library. A program that it starts has its
+    own somewhere else; where that is not certain there are none."""
+    import ctypes
+
+    address = ctypes.cast(ctypes.CDLL(None).access, ctypes.c_void_p).value or 0
+    with contextlib.suppress(OSError):
+        with open("/proc/sys/kernel/randomize_va_space") as file:
+            is_random = file.read().strip() != "0"
+        with open("/proc/self/personality") as file:
+            is_random &= not int(file.read(), 16) & _SAME_ADDRESSES
+        program = os.readlink("/proc/self/exe")  # it may have a library in it, and one place
+        with open("/proc/self/maps") as file:
+            for line in file if is_random else ():
+                begin, end = (int(one, 16) for one in line.split(maxsplit=1)[0].split("-"))
+                if begin <= address < end and not line.rstrip().endswith(program):
+                    return range(begin, end) if begin >> 32 == end >> 32 else range(0)
+    return range(0)
+
+
+def _build_filter(
+    machine: int, calls: dict[int, Call], narrow: Iterable[int], own_questions: range
+) -> list[bytes]:
+    """Of another mode of the machine only some calls are asked about, to know that there is such a program. What comes
+    from `own_questions` goes on: Python shows it, and asks all the time while it looks for modules."""
     steps: list[tuple[int, int | str, int | str, int]] = [
         (_LOAD, 0, 0, _MACHINE),
         (_EQUAL, 0, "narrow", machine),
@@ -251,7 +276,18 @@ def _build_filter(machine: int, calls: dict[int, Call], narrow: Iterable[int]) -
     ]
     if machine == _MACHINES["x86_64"][0]:
         steps.append((_AT_LEAST, "notify", 0, _X32))
+    begin, end = own_questions.start, own_questions.stop
     for number, call in calls.items():
+        if call.is_question and end and not call.name.startswith("readlink"):
+            steps += [
+                (_EQUAL, 0, 5, number),
+                (_LOAD, 0, 0, _CALLER + 4),
+                (_EQUAL, 0, 3, begin >> 32),
+                (_LOAD, 0, 0, _CALLER),
+                (_AT_LEAST, 0, 1, begin & 0xFFFFFFFF),
+                (_AT_LEAST, 0, "allow", end & 0xFFFFFFFF),
+                (_LOAD, 0, 0, _NUMBER),
+            ]
         if call.is_question and call.flags != NONE:
             steps += [
                 (_EQUAL, 0, 2, number),

@@ -41,7 +41,7 @@ Answer = tuple[bool, int, int] | None
 Found = tuple[dict[str, Answer], dict[str, Answer], dict[str, str]]
 
 #: The functions themselves, for orch's own questions.
-real_stat, real_lstat = os.stat, os.lstat
+real_stat, real_lstat, real_readlink = os.stat, os.lstat, os.readlink
 #: Of functions that do not ask for the size or time: what the keys of their stacks begin with.
 _STARTS = {"access": 1, "readlink": 2}
 _getframe = sys._getframe
@@ -74,6 +74,8 @@ class PathQuestions:
         self._project, self._uses, self._import_code = project, uses, import_code
         self._absolute = absolute
         self._askers: dict[int, _Asker] = {}  # by the modules and lines of the stack
+        self._is_forked = False  # this is a child of the worker, whose notes are lost
+        os.register_at_fork(after_in_child=self._note_fork)
         #: Name of a module -> whether its questions count; None where it asks for the code that called it.
         self._modules: dict[str, bool | None] = {}
         for name, add_answer in (
@@ -86,6 +88,9 @@ class PathQuestions:
 
     def clear(self) -> None:
         self._askers.clear()
+
+    def _note_fork(self) -> None:
+        self._is_forked = True
 
     def is_empty(self) -> bool:
         return not any(one.answers for one in self._askers.copy().values())
@@ -119,6 +124,10 @@ class PathQuestions:
         first_key = _STARTS.get(name, 0)
 
         def ask(path: Any, *arguments: Any, **options: Any) -> Any:
+            if self._is_forked:  # the kernel tells of links only (`kernel_filter`)
+                with contextlib.suppress(OSError, TypeError, ValueError):
+                    real_readlink(path, dir_fd=options.get("dir_fd"))
+                return real(path, *arguments, **options)
             found = start = None
             try:
                 found = real(path, *arguments, **options)

@@ -382,6 +382,30 @@ def run():
     expect_inputs(orch, root, "calls", {"a.csv": "2"}, {"notes.md": "a new file"})
 
 
+@pytest.mark.parametrize(
+    "question", ["os.path.exists('opt')", "Path('opt').is_file()", "os.access('opt', os.R_OK)"]
+)
+def test_what_a_forked_child_asks_for_is_an_input(
+    project: Project, orch: Orch, question: str
+) -> None:
+    root = project(
+        {
+            "src/calls.py": f"""
+                import os
+                from pathlib import Path
+                STAGE = "s"
+                def run():
+                    if (pid := os.fork()) == 0:
+                        with open("b.csv", "w") as file:
+                            file.write(str({question}))
+                        os._exit(0)
+                    os.waitpid(pid, 0)
+                """
+        }
+    )
+    expect_inputs(orch, root, "calls", {"opt": "1"}, {"notes.md": "a new file"})
+
+
 def test_what_a_process_does_that_outlives_its_tool_counts_for_the_tool_that_runs_then(
     project: Project, orch: Orch
 ) -> None:
