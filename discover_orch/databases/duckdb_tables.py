@@ -195,8 +195,11 @@ class DuckdbLog(TableLog):
                 head = read_head(
                     functools.partial(ask_duckdb, self.conn), shown, table, columns, is_sqlite=False
                 )
-                rows = f"(SELECT * FROM {table} LIMIT {most_rows + 1}) t"
-                query = f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {rows}"
+                rows = f"(SELECT * FROM {table} LIMIT {most_rows + 1})"
+                row = ", ".join(
+                    map(quote, columns)
+                )  # a name for the whole row may be one of a column
+                query = f"SELECT count(*), sum(hash({row})::HUGEINT) FROM {rows}"
                 [(count, total)] = ask_duckdb(self.conn, query)
                 version = join_version(sql, count, total) if count <= most_rows else None
                 found[shown] = TableContent(version=version, head=head)

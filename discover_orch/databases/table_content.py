@@ -111,7 +111,7 @@ def _hash_postgres_table(ask: Ask, name: str, definition: str, most_rows: int) -
     # The order of rows on the disk differs after each DELETE, so the hash does not depend on it.
     [[rows, size, total]] = ask(
         "SELECT count(*), coalesce(sum(length(one)), 0), sum(pg_catalog.hashtextextended(one, 0)::numeric) "
-        f"FROM (SELECT t::text AS one FROM {name} t LIMIT {most_rows + 1}) rows"
+        f"FROM (SELECT ROW(t.*)::text AS one FROM {name} t LIMIT {most_rows + 1}) rows"
     )
     if rows > most_rows or size > MOST_BYTES:
         return None

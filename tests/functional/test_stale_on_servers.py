@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,6 +112,39 @@ def test_tables_of_a_parsed_database_follow_the_rules_of_those_of_sqlite(
     run_changed(orch)
     edit(root, "uses")
     assert {"scratch", "uses"} <= {*run_changed(orch)}
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres", "duckdb"])
+def test_each_column_counts_whatever_its_name_is(
+    database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres() if database == "postgres" else f"{database}:///w.db"
+    columns = ["t", "rows", "one", "c0", 'say "a"', "price"]
+    quoted = [f'"{one.replace(chr(34), 2 * chr(34))}"' for one in columns]
+    definitions = ", ".join(f"{one} int" for one in quoted)
+    root = project(
+        {
+            "orch.toml": f"database = '{url}'\nstages = ['load', 'show']\n",
+            "src/load.py": tool(
+                "load",
+                "conn.execute('drop table if exists prices')",
+                f"conn.execute({f'create table prices ({definitions})'!r})",
+                "conn.execute(f'insert into prices values ({NUMBERS})')",
+                top=f"NUMBERS = '{', '.join('0' for _ in columns)}'",
+            ),
+            "src/show.py": show("prices", "select * from prices"),
+        }
+    )
+    run_all(orch)
+    for place in map(columns.index, ["price", "t", 'say "a"']):
+        numbers = ["0"] * len(columns)
+        numbers[place] = "1"
+        text = (root / "src/load.py").read_text()
+        (root / "src/load.py").write_text(
+            re.sub("NUMBERS = '.*'", f"NUMBERS = '{', '.join(numbers)}'", text)
+        )
+        assert run_changed(orch) == ["load", "show"], columns[place]
+        assert (root / "prices.txt").read_text() == f"[({', '.join(numbers)})]"
 
 
 WRITES = "import duckdb; conn = duckdb.connect('w.duckdb'); conn.execute('{}'); conn.close()"
