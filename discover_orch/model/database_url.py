@@ -94,6 +94,13 @@ def read_database_url(url: str) -> DatabaseUrl:
             hint = "write postgresql://user:password@host:port/name"
         raise CannotOpen(f'"{masked_url(url)}" is not a database URL', hint)
     if scheme in POSTGRES_SCHEMES:
+        # libpq would take a part of such a password for the host, and show it.
+        user = rest.partition("?")[0].rpartition("@")[0]
+        if ":" in user and not {*"@/#"}.isdisjoint(user):
+            raise CannotOpen(
+                f"the password in {scheme}://{masked_url(rest)} has a character that must be encoded",
+                "write @ as %40, / as %2F, ? as %3F and # as %23",
+            )
         return PostgresUrl(url=f"postgresql://{rest}")
     if scheme not in ("sqlite", "duckdb"):
         return OtherUrl(url=url, scheme=scheme)

@@ -28,9 +28,11 @@ SCALARS: Mapping[str, ScalarKind] = {
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
 SECRET_LAST_WORDS = frozenset(
-    {"token", "secret", "password", "passwd", "passphrase", "credentials"}
-)
-SECRET_ENDS = ("api_key", "secret_key", "access_key", "private_key")
+    {"token", "secret", "password", "passwd", "passphrase", "credentials", "apikey", "pass", "pgpassword"}
+    | {"jwt", "pat", "webhook"}
+)  # fmt: skip
+#: `PWD` alone is the working directory.
+SECRET_ENDS = ("api_key", "secret_key", "access_key", "private_key", "webhook_url", "_pwd")
 #: Shown in place of a secret.
 MASK = "***"
 #: What stands before the password of a URL, and the password. It is looked for in any text: `/` and quotes end it.
@@ -41,6 +43,10 @@ _URL_TOKEN = (
     r"""(?<![\w+.-])((?i:(?:(?:git|hg|svn|bzr)\+)?https?)://)([^\s/?#:@"'<>]+)"""
     r"""(?=@|:@|:x-oauth-basic@)"""
 )
+#: A connection string of libpq has a password beside other keywords, as in `host=db password=…`
+#: (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING).
+_IS_CONNECTION_STRING = r"(?:^|\s)(?:host|hostaddr|dbname|user|port|service)\s*=\s*\S"
+_STRING_PASSWORD = r"((?:^|(?<=\s))password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s']\S*)"
 #: Characters. A shorter user may be a name, which is masked in its URL alone.
 _MIN_TOKEN_LENGTH = 16
 
@@ -185,7 +191,8 @@ class Param(Struct, frozen=True, kw_only=True):
 def is_secret_name(name: str) -> bool:
     """Whether a parameter or an environment variable of this name, in any case, holds a secret."""
     lowered = name.lower().replace("-", "_")
-    return lowered.rsplit("_", 1)[-1] in SECRET_LAST_WORDS or lowered.endswith(SECRET_ENDS)
+    words = lowered.split("_")
+    return words[-1] in SECRET_LAST_WORDS or "token" in words or lowered.endswith(SECRET_ENDS)
 
 
 def is_secret_value(name: str, text: str) -> bool:
@@ -194,24 +201,30 @@ def is_secret_value(name: str, text: str) -> bool:
 
 
 def hide_url_passwords(text: str) -> str:
-    """`text` with `***` in place of the password of each URL in it, and of the token."""
+    """`text` with `***` in place of the password of each URL and connection string in it, and of the token."""
+    if "password" in text and re.search(_IS_CONNECTION_STRING, text):
+        text = re.sub(_STRING_PASSWORD, rf"\1{MASK}", text)
     if "://" not in text or "@" not in text:
         return text
     return re.sub(_URL_PASSWORD, rf"\1{MASK}", re.sub(_URL_TOKEN, rf"\1{MASK}", text))
 
 
 def find_url_passwords(text: str) -> list[str]:
-    """The passwords and tokens of the URLs in `text`, as they stand there and decoded. One that is the name of its
-    user, as in `postgres:postgres@localhost`, is none: masked everywhere, it would hide an ordinary word."""
+    """The passwords and tokens of the URLs and connection strings in `text`, as they stand there and decoded. One that
+    is the name of its user, as in `postgres:postgres@localhost`, is none: masked everywhere, it would hide an ordinary
+    word."""
+    in_string = []
+    if "password" in text and re.search(_IS_CONNECTION_STRING, text):
+        in_string = [password.strip("'") for _, password in re.findall(_STRING_PASSWORD, text)]
     if "://" not in text or "@" not in text:
-        return []
+        return in_string
     from urllib.parse import unquote
 
     pairs = re.findall(_URL_PASSWORD, text)
     found = [password for before, password in pairs if before != f"://{password}:"]
     tokens = [token for _, token in re.findall(_URL_TOKEN, text)]
     found += [token for token in tokens if len(token) >= _MIN_TOKEN_LENGTH]
-    return [*found, *(unquote(one) for one in found if "%" in one)]
+    return [*in_string, *found, *(unquote(one) for one in found if "%" in one)]
 
 
 def convert_one(base: Scalar | Choice | EnumChoice, text: str) -> object:

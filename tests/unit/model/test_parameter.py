@@ -14,6 +14,7 @@ from discover_orch.model.parameter import (
     ScalarKind,
     find_url_passwords,
     hide_url_passwords,
+    is_secret_name,
 )
 from tests.support.values import make_param
 
@@ -92,3 +93,37 @@ def test_the_passwords_of_urls_are_found_in_any_text(
 def test_no_password_of_a_url_survives(around: str, password: str) -> None:
     shown = hide_url_passwords(f"{around} db://user:secret{password}@host {around}")
     assert "secret" not in shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PGPASSWORD", "DB_PASS", "db_pwd", "MYSQL_PWD", "APIKEY", "jwt", "GITHUB_PAT", "AUTH_TOKEN_PROD"),
+        *("SLACK_WEBHOOK", "slack-webhook-url", "api_key", "token"),
+    ],
+)  # fmt: skip
+def test_such_a_name_is_that_of_a_secret(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["PWD", "OLDPWD", "key", "compass", "path", "tokens", "passed", "webhooks"]
+)
+def test_such_a_name_is_no_secret(name: str) -> None:
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "secrets"),
+    [
+        ("host=db password=sesame-4711 user=ada", "host=db password=*** user=ada", ["sesame-4711"]),
+        ("password = 'a b' dbname=x", "password = *** dbname=x", ["a b"]),
+        ("dbname=x password=", "dbname=x password=", []),
+        ("the password=12 is wrong", "the password=12 is wrong", []),
+    ],
+)
+def test_the_password_of_a_connection_string_is_hidden(
+    text: str, shown: str, secrets: list[str]
+) -> None:
+    assert hide_url_passwords(text) == shown
+    assert find_url_passwords(text) == secrets
