@@ -346,7 +346,8 @@ class PostgresLog(TableLog):
             dropped=gone,
             empty={
                 names[oid] for oid in made if now[oid].kind in ("r", "p") and not now[oid].inserted
-            },
+            }
+            - were_there,  # one that was dropped has lost its rows
             lists_tables=self._lists_tables,
         )
         absent = {show_name(one, name) for name in self._absent for one in self._schemas}
