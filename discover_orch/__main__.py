@@ -23,7 +23,7 @@ _MAY_RUN_NOTHING = frozenset({"-n", "--dry-run", "-h", "--help", "--changed"})
 
 
 def main() -> None:
-    # The process is short and makes few cycles; collecting takes a tenth of a warm `orch list`.
+    # The process is short and makes few cycles; collecting takes a tenth of a short command.
     gc.disable()
     try:
         code = _run(sys.argv[1:])

@@ -1,8 +1,5 @@
 """Finds the project's root and reads its configuration, `orch.toml` or `[tool.orch]` in `pyproject.toml`, and the
-variables of its `env_file`.
-
-Gives a `Project` and warnings, or raises a `ProjectError` with all problems. A warm `orch list` calls only
-`find_root`, `read_config_bytes`, `config_key` and `resolve_packages`: these load no TOML parser as a rule.
+variables of its `env_file`. Gives a `Project` and warnings, or raises a `ProjectError` with all problems.
 """
 
 from __future__ import annotations
@@ -13,14 +10,10 @@ import re
 from collections.abc import Mapping, MutableMapping
 from functools import cache, partial
 
+from discover_orch.config.project import Project
 from discover_orch.config.setting_values import KeyPath, ReadLines, printable
-from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
-from discover_orch.model.encoding import short_hash
+from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.errors import Location, Problem, ProjectError
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from discover_orch.config.project import Project
 
 OWN_FILE = "orch.toml"
 SHARED_FILE = "pyproject.toml"
@@ -75,22 +68,10 @@ def read_config_bytes(root: str, config: str | None) -> bytes:
         raise ProjectError.of("unreadable", message, hint, Location(path=config)) from None
 
 
-def config_key(found: FoundConfig, data: bytes, environ: Mapping[str, str]) -> str:
-    """A key that is equal as long as the configuration is. It shows no value, so it can be stored."""
-    names = [DATABASE_VARIABLE, *(name for name in environ if name.startswith(VARIABLE_PREFIX))]
-    variables = "\0".join(f"{name}={environ.get(name, '')}" for name in sorted(names))
-    parts = (repr(found).encode(), data, variables.encode(errors="surrogateescape"))
-    # The lengths differ where a text moves from one part to the next.
-    framed = b"".join(b"%d:%b" % (len(part), part) for part in parts)
-    return short_hash(framed)
-
-
 def build_project(
     found: FoundConfig, data: bytes, environ: Mapping[str, str]
 ) -> tuple[Project, tuple[Problem, ...]]:
     """The project that these bytes describe, and warnings. Raises ProjectError with all that is wrong."""
-    from discover_orch.config.project import Project  # 10 ms that a warm list does not need
-
     root, config, ignored = found
     table: Mapping[str, object] = {}
     name: object = ""
@@ -230,7 +211,7 @@ def _table_path(config: str) -> KeyPath:
 
 
 def _parse(config: str, data: bytes) -> dict[str, object]:
-    import tomllib  # takes 2.5 ms, and is not needed where nothing has changed
+    import tomllib  # takes 2.5 ms, and many projects have no file
 
     text = _decode(config, data)
     try:

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from discover_orch.config.file import resolve_packages
 from discover_orch.config.project import Project
-from discover_orch.discovery.listing_cache import Snapshot
 from discover_orch.discovery.source_files import SourceFiles, read_source
 from discover_orch.discovery.tagged_modules import build_same_module
 from discover_orch.discovery.tree import ABSENT, Tree, is_racy, read_tree
@@ -30,14 +29,12 @@ from discover_orch.source.facts import (
 )
 
 
-def scan(
-    project: Project, sources: SourceFiles, *, key: str = "", is_wide: bool = False
-) -> tuple[Scan, Snapshot]:
-    """Scans the project; `key` stands for its configuration. `sources` gets the signatures of its files. `is_wide`
-    also reads the files without the word STAGE, and finds those that look like tools."""
+def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> Scan:
+    """Scans the project. `sources` gets the signatures of its files. `is_wide` also reads the files without the word
+    STAGE, and finds those that look like tools."""
     started = time.time_ns()
-    folders = scanned_folders(project)
-    tree = read_tree(project.root, folders, is_excluded=build_matcher(project.exclude))
+    is_excluded = build_matcher(project.exclude)
+    tree = read_tree(project.root, scanned_folders(project), is_excluded=is_excluded)
     found = sorted(tree.signatures)
     sources.signatures = tree.signatures
     result, plain = collect(found, sources)
@@ -50,14 +47,7 @@ def scan(
     for path, signature in tree.signatures.items():
         if is_racy(signature, started):  # it matches none
             tree.signatures[path] = "?" + signature
-    snapshot = Snapshot(
-        key=key,
-        folders=tuple(folders),
-        excluded=tuple(sorted(tree.excluded)),
-        extras=tuple(sorted(tree.signatures.keys() - {*found})),
-        tree=tree.stamp,
-    )
-    return result, snapshot
+    return result
 
 
 def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]]:

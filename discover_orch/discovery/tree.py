@@ -1,7 +1,7 @@
 """Walks the project's tree: the Python and SQL files under the scanned folders, and a signature of each.
 
-It reads folders and stats, never a file. Two trees have equal stamps exactly where nothing that discovery depends on
-has changed. A warm `orch list` spends most of its time here, so these are plain loops over `os.scandir`.
+It reads folders and stats, never a file. The signatures of two walks are equal exactly where nothing that discovery
+depends on has changed. Every command walks the tree first, so these are plain loops over `os.scandir`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import stat
 from collections.abc import Callable, Iterable
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS, TOOL_SUFFIXES, is_skipped_file
-from discover_orch.model.encoding import content_hash
 
 #: In place of a signature: there is no regular file.
 ABSENT = ""
@@ -44,14 +43,6 @@ class Tree:
         self._stack: list[str] = []
         #: Real folders that are not to be entered a second time: None until links are followed.
         self._known: set[tuple[int, int]] | None = None
-
-    @property
-    def stamp(self) -> str:
-        """A hash of all of it, to be compared with that of another walk."""
-        lines = [f"{path}\0{signature}" for path, signature in self.signatures.items()]
-        lines.sort()
-        lines += sorted(f"{path}\0!{reason}" for path, reason in self.unreadable)
-        return content_hash("\n".join(lines).encode("utf-8", "surrogateescape"))
 
     def follow_links(self) -> None:
         """Enters folders that only a link leads to. A folder that is reachable twice is scanned once, at its real

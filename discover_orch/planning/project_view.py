@@ -1,8 +1,5 @@
 """Finds a project and reads its tools, as all commands do first, and answers about it: what is selected, a plan,
 checks, the listing. Reads source text only, runs nothing of the user's, and writes only orch's own index.
-
-The listing is built here and not in `render`, since the index keeps its JSON: `orch list` in an unchanged project
-prints that text.
 """
 
 from __future__ import annotations
@@ -16,15 +13,13 @@ from msgspec.structs import replace
 
 from discover_orch.config.file import (
     build_project,
-    config_key,
     find_root,
     load_env_file,
     read_config_bytes,
 )
 from discover_orch.config.project import Project
-from discover_orch.discovery.listing_cache import read_index, write_listing
 from discover_orch.discovery.registry import Registry, build_registry
-from discover_orch.discovery.scanner import scan
+from discover_orch.discovery.scanner import scan, scanned_folders
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model import documents
 from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, CONF_MODULE
@@ -54,7 +49,7 @@ from discover_orch.planning.project_warnings import (
     find_unused_params,
 )
 from discover_orch.planning.selection import Selection, TypedAt, find_known, select
-from discover_orch.state.sealed_files import FOLDER, flows_stamp, read_flows
+from discover_orch.state.sealed_files import FOLDER, read_flows
 
 #: Bytes of a file that are searched for an orchestrator.
 _MOST_READ = 1_000_000
@@ -63,8 +58,8 @@ _MOST_READ = 1_000_000
 class ProjectView(Struct, frozen=True, kw_only=True):
     """Configuration, tools, and where the user stands: `place`, and `folder`, which is absolute.
 
-    `config_warnings` are about the configuration, and so are `config_errors`, which refuse only a run. `key` changes
-    whenever the configuration does; `sources` are the files, as they were scanned.
+    `config_warnings` are about the configuration, and so are `config_errors`, which refuse only a run. `sources` are
+    the files, as they were scanned.
     """
 
     project: Project
@@ -74,7 +69,6 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     sources: SourceFiles
     config_warnings: tuple[Problem, ...] = ()
     config_errors: tuple[Problem, ...] = ()
-    key: str = ""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -111,16 +105,15 @@ def read_project(
     data = read_config_bytes(root, config)
     load_env_file(found, data, environ)
     project, warnings = build_project(found, data, environ)
-    key = config_key(found, data, environ) + flows_stamp(root)
     sources = SourceFiles(project, reads_code=reads_code)
-    result, snapshot = scan(project, sources, key=key, is_wide=is_wide)
+    result = scan(project, sources, is_wide=is_wide)
     flows = read_flows(root)
     registry = build_registry(result, project, flows)
     if registry.observed - registry.tools.keys():
         from discover_orch.staleness.moved_tools import with_moved  # few projects need it
 
         registry = with_moved(registry, project, flows, sources)
-    if project.packages and not snapshot.folders:
+    if project.packages and not scanned_folders(project):
         outer = "" if config or explicit else _find_used_folder(root)
         problem = no_source(root, project.config or "orch.toml", outer)
         registry = replace(registry, no_tools=problem)
@@ -138,17 +131,12 @@ def read_project(
             *find_group_circles(registry.groups, project),
             *(unused if project.strict else ()),
         ),
-        key=key,
         sources=sources,
     )
     if clashes := find_group_clashes(registry, project):
         raise ProjectError(*clashes)
-    # Without any folder to scan, such as src before it is made, the index would stay valid when one appears.
-    if snapshot.folders and (config is not None or registry.tools):
+    if config is not None or registry.tools:
         sources.write()
-        kept = read_index(root)
-        if not is_wide and (kept is None or kept.snapshot != snapshot):
-            write_listing(root, snapshot, build_listing(view))
     return view
 
 

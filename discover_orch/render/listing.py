@@ -1,27 +1,29 @@
-"""The text of `orch list`, made from a `ListingSummary`.
-
-A warm `orch list` loads hardly anything else, so this imports little.
-"""
+"""The text of `orch list`, made from a `Listing`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from discover_orch.discovery.listing_cache import ListingSummary, Row
+from discover_orch.model.conventions import OWN_OPTIONS
+from discover_orch.model.documents import Listing, Observer, Param, PassedOver, Tool
 from discover_orch.render.style import Style, count, cut, cut_name, one_line, table, wrap
 
+#: Of a tool: name, first line of the docstring, path, options, then any source files.
+_Row = Sequence[str]
 
-def listing_text(summary: ListingSummary, style: Style, *, verbose: bool = False) -> str:
+
+def listing_text(listing: Listing, style: Style, *, verbose: bool = False) -> str:
     """The tools by stage: one line per tool if all fit, else a second line for path and options."""
-    stages, off = summary["stages"], _cleaned(summary["disabled"])
-    is_ordered = any(has_place for _, has_place, _ in stages)
-    groups: list[tuple[str, Sequence[Row]]] = []
-    for name, has_place, tools in stages:
-        title = style.paint(name, "stage")
-        if is_ordered and not has_place:
+    known = {tool.name: _build_row(tool) for tool in listing.tools if not tool.disabled}
+    off = [_build_row(tool) for tool in listing.tools if tool.disabled]
+    stages = [stage for stage in listing.stages if stage.tools]
+    is_ordered = any(stage.configured for stage in stages)
+    groups: list[tuple[str, Sequence[_Row]]] = []
+    for stage in stages:
+        title = style.paint(stage.name, "stage")
+        if is_ordered and not stage.configured:
             title += style.paint("  (not listed in stages = [...])", "dim")
-        groups.append((wrap(title, style, "  "), _cleaned(tools)))
+        groups.append((wrap(title, style, "  "), [known[name] for name in stage.tools]))
     if off:
         groups.append((style.paint("disabled", "stage"), off))
     tools = [row for _, members in groups for row in members]
@@ -34,35 +36,57 @@ def listing_text(summary: ListingSummary, style: Style, *, verbose: bool = False
         for row in members:
             rows += _rows(row, style, pad, is_wide=is_wide)
     out = table(rows, style, shares=(1,))
-    for title, found in _others(summary).items() if verbose else ():
+    for title, found in _others(listing).items() if verbose else ():
         out += [style.paint(title, "stage")] if found else []
         cells = [(one_line(name), style.paint(about, "dim")) for name, about in found]
         out += table(cells, style)
     if tools:
-        names = {row[0] for _, _, members in stages for row in members}  # a tool may be in several
+        names = {name for stage in stages for name in stage.tools}  # a tool may be in several
         total = f"{count(len(names), 'tool')} in {count(len(stages), 'stage')}"
         out += ["", total + (f", {len(off):,} disabled" if off else "")]
     return "\n".join(out) + "\n" if out else ""
 
 
-def _others(summary: ListingSummary) -> dict[str, list[tuple[str, str]]]:
+def _others(listing: Listing) -> dict[str, list[tuple[str, str]]]:
     """What is no tool, by title: its name or place, and what it is."""
-    passed_over = [
-        (one["is_check"], (_place(one), one["reason"])) for one in summary["passed_over"]
-    ]
+    passed_over = [(one.is_check, (_place(one), one.reason)) for one in listing.passed_over or ()]
     return {
-        "observers": [(one["name"], _place(one)) for one in summary["observers"]],
-        "checks": [(name, ", ".join(checks)) for name, checks in summary["checks"]],
+        "observers": [(one.name, _place(one)) for one in listing.observers or ()],
+        "checks": [(tool.name, ", ".join(tool.checks)) for tool in listing.tools if tool.checks],
         "not tools": [one for is_check, one in passed_over if not is_check],
         "not checks": [one for is_check, one in passed_over if is_check],
     }
 
 
-def _cleaned(rows: Sequence[Row]) -> list[Row]:
-    return [[*map(one_line, row)] for row in rows]
+def _build_row(tool: Tool) -> _Row:
+    options = _options_text(tool.params)
+    if not tool.readable:
+        options = "(signature cannot be read: set parameters with -p)"
+    cells = (tool.name, tool.doc, tool.path, options, *(tool.sources or ()))
+    return [*map(one_line, cells)]
 
 
-def _rows(row: Row, style: Style, pad: str, *, is_wide: bool) -> Iterator[Sequence[str]]:
+def _options_text(params: Iterable[Param]) -> str:
+    """`--since DATE  --limit INT*  --tags STR ...`; a star marks those that are required. One with the name of an
+    option of orch is set with `-p json=VALUE`."""
+    parts = []
+    for param in params:
+        flag = "--" + param.name.replace("_", "-")
+        is_many = param.type.startswith("list[")
+        kind = param.type[5:-1] if is_many else param.type
+        if param.name in OWN_OPTIONS:
+            flag, kind, is_many = f"-p {param.name}=VALUE", "bool", False
+        value = "" if kind == "bool" and not is_many else f" {_placeholder(kind)}"
+        parts.append(flag + value + "*" * param.required + " ..." * is_many)
+    return "  ".join(parts)
+
+
+def _placeholder(kind: str) -> str:
+    """`DATE`; the words of a choice as they are typed."""
+    return kind if "|" in kind else kind.upper()
+
+
+def _rows(row: _Row, style: Style, pad: str, *, is_wide: bool) -> Iterator[Sequence[str]]:
     """Of one tool, with the files of `--sources`. `pad` stands below its name."""
     name, doc, path, options, *sources = row
     room = style.width - len(pad)
@@ -78,5 +102,5 @@ def _rows(row: Row, style: Style, pad: str, *, is_wide: bool) -> Iterator[Sequen
         yield f"{pad}{style.mark('←', '<-')} {source}"
 
 
-def _place(one: Mapping[str, Any]) -> str:
-    return f"{one['path']}:{one['line']}" if one["line"] else str(one["path"])
+def _place(one: PassedOver | Observer) -> str:
+    return f"{one.path}:{one.line}" if one.line else one.path

@@ -17,11 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import decode
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from discover_orch.model.dataflow import Dataflow
 
 T = TypeVar("T")
 
@@ -112,8 +109,6 @@ def append_sealed(path: str, kind: str, document: object) -> bool:
 
 def read_flows(root: str) -> dict[str, Dataflow]:
     """What each tool, by module, was seen to read and write at its last success."""
-    from discover_orch.model.dataflow import Dataflow  # a warm listing needs none
-
     path = os.path.join(root, FOLDER, _FLOWS)
     return read_sealed(path, _FLOWS_KIND, dict[str, Dataflow]) or {}
 
@@ -121,15 +116,6 @@ def read_flows(root: str) -> dict[str, Dataflow]:
 def write_flows(root: str, flows: Mapping[str, Dataflow]) -> bool:
     """Replaces all of them; False where that cannot be written."""
     return write_sealed(os.path.join(root, FOLDER, _FLOWS), _FLOWS_KIND, flows)
-
-
-def flows_stamp(root: str) -> str:
-    """A text that differs where `read_flows` does, and costs much less."""
-    try:
-        with open(os.path.join(root, FOLDER, _FLOWS), "rb", 0, opener=open_nonblocking) as file:
-            return file.read(8).hex()  # the checksum
-    except OSError:
-        return ""
 
 
 def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
@@ -142,15 +128,8 @@ def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
     except UnicodeEncodeError:
         import json
 
-        plain = msgspec.to_builtins(document, enc_hook=_read_raw)
+        plain = msgspec.to_builtins(document)
         return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
-
-
-def _read_raw(value: Any) -> Any:
-    """A `msgspec.Raw` is JSON already."""
-    import json
-
-    return json.loads(bytes(value))
 
 
 def decode_json(text: bytes, document_type: type[T]) -> T:

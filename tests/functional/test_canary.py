@@ -118,7 +118,7 @@ def test_the_canary_sleeps_through_every_look(is_warm: bool, project: Project, o
             for path in (root / ".orch").rglob("*"):
                 path.unlink()
     kept = sorted(os.listdir(root / ".orch"))
-    assert kept in ([], [".gitignore", "CACHEDIR.TAG", "files", "index"])
+    assert kept in ([], [".gitignore", "CACHEDIR.TAG", "files"])
 
 
 def test_the_canary_sleeps_through_completion(project: Project, orch: Orch) -> None:

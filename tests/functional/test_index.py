@@ -56,7 +56,7 @@ def test_orchconf_that_comes_and_goes_is_seen(project: Project, orch: Orch) -> N
 def test_a_damaged_index_costs_nothing_but_time(damage: str, project: Project, orch: Orch) -> None:
     root = project({"src/a.py": TOOL, "src/b.py": TOOL})
     before = orch("list")
-    index = root / ".orch" / "index"
+    index = root / ".orch" / "files"
     data = index.read_bytes()
     if damage == "folder":
         index.unlink()

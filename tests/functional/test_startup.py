@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import Project
 from tests.support.project_builder import clean_environment
 
-ALLOWED = ("discover_orch", "click", "msgspec", "typing_extensions")
+#: `copy` of the standard library asks for `org.python.core`, which only Jython has.
+ALLOWED = ("discover_orch", "click", "msgspec", "typing_extensions", "org")
 #: Of the standard library, these are slow to import, and a listing has no use for them.
 NEEDLESS = (
     "sqlite3",
@@ -18,7 +19,6 @@ NEEDLESS = (
     "asyncio",
     "concurrent.futures",
     "importlib.metadata",
-    "tomllib",
     "dataclasses",
     "subprocess",
     "socket",
@@ -26,16 +26,11 @@ NEEDLESS = (
 )
 UNREACHED = (
     "source.read_module",
-    "discovery.parse_files",
     "worker.loader",
     "worker.main",
     "worker.steps",
     "execution.supervisor",
-    "discovery.registry",
-    "planning.project_view",
-    "staleness",
-    "model.dataflow",
-    "model.observation",
+    "source.parse",
 )
 PANDAS = "import pandas\nSTAGE = 'ingest'\ndef run(*, since: str = ''): ...\n"
 PLAIN = "STAGE = 'ingest'\ndef run(*, since: str = ''): ...\n"
@@ -81,12 +76,11 @@ def test_a_warm_list_imports_click_msgspec_and_little_else(project: Project) -> 
         assert {one for one in modules if belongs_to(one, *unreached)} == set(), words
 
 
-def test_patterns_cost_what_reads_them_only_when_something_has_changed(project: Project) -> None:
-    root = project({"src/a.py": PLAIN, "orch.toml": 'exclude = ["old"]'})
-    cold, _ = imported(root, "list")
-    assert "pathspec" in cold
-    warm, _ = imported(root, "list")
-    assert "pathspec" not in warm
+def test_only_patterns_cost_what_reads_them(project: Project) -> None:
+    root = project({"src/a.py": PLAIN})
+    assert "pathspec" not in imported(root, "list")[0]
+    project({"orch.toml": 'exclude = ["old"]'})
+    assert "pathspec" in imported(root, "list")[0]
 
 
 def test_tools_that_import_pandas_list_the_same_without_importing_it(project: Project) -> None:

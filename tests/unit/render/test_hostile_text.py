@@ -26,7 +26,6 @@ from msgspec.structs import replace
 import discover_orch.render
 from discover_orch.cli.console import document_text
 from discover_orch.config.project import Project
-from discover_orch.discovery.listing_cache import build_summary
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.execution import event_documents
@@ -119,9 +118,7 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
     "clean_text": lambda text, style: status_pages.clean_text(
         [filled(documents.MadeThing, text)], style
     ),
-    "listing_text": lambda text, style: listing_text(
-        build_summary(to_builtins(listing_of(text))), style, verbose=True
-    ),
+    "listing_text": lambda text, style: listing_text(listing_of(text), style, verbose=True),
     "plan_text": lambda text, style: plan_pages.plan_text(
         filled(documents.Plan, text), style, intro=text, verbose=True
     ),
