@@ -52,7 +52,6 @@ def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> Sc
 
 def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]]:
     """What these files and `orchconf.py` say, and the files without the word STAGE."""
-    sources.read_all(paths, with_code=False)
     modules: list[ModuleFacts] = []
     broken: list[BrokenTool] = []
     plain: list[str] = []

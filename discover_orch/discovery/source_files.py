@@ -1,7 +1,7 @@
 """The Python and SQL files of a project: what each says and means, as one record, kept from one command to the next.
 
-A file is read again only where its signature has changed, and parsed only where its bytes have; many are read in
-several processes. No parser is loaded where nothing has changed. Reads and parses; never imports.
+A file is read again only where its signature has changed, and parsed only where its bytes have. No parser is loaded
+where nothing has changed. Reads and parses; never imports.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -112,33 +111,14 @@ class SourceFiles:
     def read(self, path: str, *, with_code: bool = True) -> SourceFile | None:
         """The file as it was when it was first asked for, or at the last `refresh`; None where it is no regular
         file."""
-        self.read_all((path,), with_code=with_code)
-        return self._files[path]
-
-    def read_all(self, paths: Iterable[str], *, with_code: bool = True) -> None:
-        """As `read` for each of them, in several processes where many are new."""
-        unknown: list[str] = []
-        for path in paths:
-            known = self._files.get(path, self._kept.get(path))
-            if path in self._files:
-                if known is not None and with_code and not known.has_code:
-                    unknown.append(path)
-            elif known is not None and self._is_current(known, self._signature(path), with_code):
-                self._files[path] = known
-            else:
-                unknown.append(path)
-        if unknown:
-            from discover_orch.discovery.parallel_map import parallel_map
-
-            read = partial(self._read_first, with_code=with_code)
-            for path, file in zip(
-                unknown, parallel_map(read, unknown, SourceFile | None), strict=True
-            ):
-                self._note(path, file)
-
-    def _read_first(self, path: str, *, with_code: bool) -> SourceFile | None:
-        known = self._files.get(path) or self._kept.get(path)
-        return self._read(path, known, self._signature(path), with_code=with_code)
+        known = self._kept.get(path)
+        if path in self._files:
+            known = self._files[path]
+            if known is None or known.has_code or not with_code:
+                return known
+        file = self._read(path, known, self._signature(path), with_code=with_code)
+        self._note(path, file)
+        return file
 
     def _signature(self, path: str) -> str:
         """The one that the scan met; _UNSURE where the file may have changed since without another."""

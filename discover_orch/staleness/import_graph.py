@@ -180,7 +180,6 @@ class ImportGraph:
         pending = [name for name in self._find_own(modules) if name not in self._reached]
         while pending:
             level = [*dict.fromkeys(pending)]
-            self.files.read_all(map(self._path, level))
             for name in level:
                 edges[name] = [one for one in self._imports_of(name) if one not in self._reached]
             pending = [one for name in level for one in edges[name] if one not in edges]

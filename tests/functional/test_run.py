@@ -49,7 +49,6 @@ def test_the_first_run_of_many_tools_compiles_tools_and_what_they_may_load_and_n
 def test_the_first_run_of_many_tools_compiles_them_once_and_a_look_leaves_nothing(
     project: Project, orch: Orch
 ) -> None:
-    """From 150 new files on, several processes read, compile and keep them in one go."""
     tool = "from lib.tables import write\nSTAGE = 'many'\ndef run(conn): write(conn, __name__)\n"
     table = (
         "def write(conn, name):\n    conn.execute(f'create table \"{name}\" as select 1 as n')\n"

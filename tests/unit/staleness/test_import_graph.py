@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from discover_orch.config.project import Project
-from discover_orch.discovery import parallel_map
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.discovery.tree import signature_of
 from discover_orch.model.encoding import content_hash
@@ -24,9 +23,7 @@ def sources(root: Path, *modules: str, **table: object) -> dict[str, list[str]]:
     return project_sources(project, {one: [one] for one in modules}, SourceFiles(project))
 
 
-def test_many_new_files_are_read_in_several_processes_with_the_same_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_of_a_tool_is_all_that_its_imports_reach(tmp_path: Path) -> None:
     write_files(
         tmp_path,
         {
@@ -38,26 +35,9 @@ def test_many_new_files_are_read_in_several_processes_with_the_same_result(
     )
     table = {"pythonpath": ["src"]}
     project, _ = Project.from_table(table, root=str(tmp_path), config="orch.toml", environ={})
-    modules = [f"t{n}" for n in range(7)]
-    serial = ImportGraph(project)
-    expected = serial.read_code(modules)
-    assert expected["t4"].meanings.keys() == {
-        *("src/t4.py", "src/a1.py", "src/b.py", "src/broken.py")
-    }
-    children: list[int] = []
-    fork = os.fork
-
-    def counted() -> int:
-        children.append(fork())
-        return children[-1]
-
-    monkeypatch.setattr(parallel_map, "SHARE_FROM", 2)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(os, "fork", counted)
     graph = ImportGraph(project)
-    assert graph.read_code(modules) == expected
-    assert children
-    assert graph.files.problems == serial.files.problems
+    codes = graph.read_code([f"t{n}" for n in range(7)])
+    assert codes["t4"].meanings.keys() == {*("src/t4.py", "src/a1.py", "src/b.py", "src/broken.py")}
     assert [*graph.files.problems] == ["src/broken.py"]
 
 
