@@ -31,14 +31,13 @@ if TYPE_CHECKING:
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs"),
     *("graph", "report", "check", "clean", "init", "new", "adopt"),
-    *("completion", "export", "help"),
+    *("completion", "export"),
 )
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
 _PLACES = {
     "accept": ("status_command", "accept_command"),
     "adopt": ("scaffold_commands", "adopt_command"),
-    "completion": ("help_command", "completion_command"),
     "export": ("scaffold_commands", "export_command"),
     "init": ("scaffold_commands", "init_command"),
     "logs": ("history_command", "logs_command"),

@@ -6,7 +6,6 @@ value of a parameter. Reads no file: `file` does.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from discover_orch.config.setting_values import (
     printable,
     shown,
 )
-from discover_orch.config.settings import KEYS, NAMED_BY_ROOT, WATCH, Command
+from discover_orch.config.settings import KEYS, NAMED_BY_ROOT, Command
 from discover_orch.config.settings import ParamDefault as ParamDefault
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest
@@ -189,18 +188,3 @@ def module_folders(project: Project) -> tuple[str, ...]:
         if one.rstrip(os.sep) != command
     )
     return tuple(dict.fromkeys((*map(os.path.normpath, project.pythonpath), *shown)))
-
-
-def default_of(key: str) -> str:
-    """The default of a setting, as it is written in TOML."""
-    value = getattr(Project(root="/"), key)
-    if key == "ledger":  # the name of the project, or "" for none
-        value = bool(value)
-    is_plain = isinstance(value, str | int | float | tuple)
-    return json.dumps(value if is_plain else {})  # all others are tables
-
-
-def configuration_rows() -> list[tuple[str, str, str]]:
-    """(key, default, meaning) of all settings; those of `orch watch` have keys like `watch.scope`."""
-    rows = [(key, default_of(key), one.meaning) for key, one in KEYS.items()]
-    return rows + [(f"watch.{key}", one.default, one.meaning) for key, one in WATCH.items()]

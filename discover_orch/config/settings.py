@@ -38,9 +38,9 @@ NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
 
 
 class Setting(Struct, frozen=True):
-    """A key: the kind of its value, by which its environment variable is read, and what it means, for `orch help
-    configuration` and the reference. `rule` is None where any value of that kind will do; `default` is that of
-    a key of `orch watch`, as in TOML."""
+    """A key: the kind of its value, by which its environment variable is read, and what it means, for the
+    reference. `rule` is None where any value of that kind will do; `default` is that of a key of `orch watch`, as in
+    TOML."""
 
     kind: Kind
     meaning: str

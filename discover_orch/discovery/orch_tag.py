@@ -24,7 +24,7 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 class Rule(Struct, frozen=True, kw_only=True):
     """A key of `ORCH`; `read` gives the value of the setting, or raises ValueError with what is wrong, as the end of a
-    sentence. The setting is called `sets`, or like the key. `meaning` is for `orch help tags` and the reference."""
+    sentence. The setting is called `sets`, or like the key. `meaning` is for the reference."""
 
     read: Callable[[object], object]
     example: str

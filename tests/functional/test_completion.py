@@ -42,12 +42,10 @@ def test_commands_and_targets(project: Project, orch: Orch) -> None:
         "init",
         "new",
         "adopt",
-        "help",
         "completion",
         "export",
         *looking,
     }
-    assert complete(orch, "orch help co") == ["convention", "configuration", "completion"]
     targets = ["ingest", "render", "full", "nightly", "fetch"]
     for command in (
         "run",

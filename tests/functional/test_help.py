@@ -8,7 +8,6 @@ import sys
 import pytest
 
 import discover_orch
-from discover_orch.cli.help_command import TOPICS, topic_text
 from tests.conftest import Orch, Project
 
 PIPELINE = {
@@ -34,16 +33,6 @@ def test_version_with_v_shows_python_and_the_packages(project: Project, orch: Or
     assert rows["orch"] == discover_orch.__version__
     assert rows["Python"] == f"{platform.python_version()} ({sys.executable})"
     assert {"click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog"} <= {*rows}
-
-
-@pytest.mark.parametrize("topic", TOPICS)
-def test_a_topic_fits_a_narrow_screen_and_loses_no_word(
-    project: Project, orch: Orch, topic: str
-) -> None:
-    project({})
-    narrow = orch("help", topic, env={"COLUMNS": "60"}).out
-    assert max(map(len, narrow.splitlines())) <= 60
-    assert narrow.split() == topic_text(topic).split()
 
 
 @pytest.mark.parametrize("width", ["40", "80", "200"])

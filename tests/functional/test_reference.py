@@ -33,12 +33,12 @@ def test_the_parts_made_from_the_code_are_as_the_code_is(name: str) -> None:
 
 
 def test_the_pages_have_every_part() -> None:
-    """All commands, documents, settings, keys, exit codes and names of the Python API, each once."""
+    """All commands, documents, settings, keys and names of the Python API, each once."""
     parts = [
         found[2] for name in PAGES for found in MARK.finditer((ROOT / name).read_text("utf-8"))
     ]
     wanted = {
-        *("keys of ORCH", "settings", "settings of watch", "options of all commands", "exit codes"),
+        *("keys of ORCH", "settings", "settings of watch", "options of all commands"),
         *("commands", "documents"),
         *("API Project", *(f"API {one}" for one in API_GROUPS)),
     }

@@ -1,4 +1,4 @@
-"""The parts of the reference pages that are made from the code: options, settings, keys, exit codes, JSON and the API.
+"""The parts of the reference pages that are made from the code: options, settings, keys, JSON and the API.
 
 A page marks the place of such a part by two comments, and all between them is made anew:
 
@@ -24,8 +24,7 @@ import msgspec
 
 import discover_orch.api
 from discover_orch.cli.app import COMMANDS, app
-from discover_orch.cli.help_command import EXIT_CODES
-from discover_orch.config.project import default_of
+from discover_orch.config.project import Project
 from discover_orch.config.settings import KEYS as SETTINGS
 from discover_orch.config.settings import WATCH
 from discover_orch.discovery.orch_tag import RULES as ORCH_KEYS
@@ -113,7 +112,6 @@ def made_part(name: str) -> str:
         "settings": _settings,
         "settings of watch": _watch_settings,
         "options of all commands": _common_options,
-        "exit codes": lambda: _list((f"**{code}**", one) for code, one in EXIT_CODES.items()),
         "commands": _commands,
         **{f"orch {one}": partial(_command, one) for one in COMMANDS},
         "documents": _documents,
@@ -141,10 +139,19 @@ def _orch_keys() -> str:
 
 def _settings() -> str:
     rows = [
-        (f"`{key} = {default_of(key)}`", _and_more(f"setting {key}", one.meaning))
+        (f"`{key} = {_default_of(key)}`", _and_more(f"setting {key}", one.meaning))
         for key, one in SETTINGS.items()
     ]
     return _list(rows)
+
+
+def _default_of(key: str) -> str:
+    """The default of a setting, as it is written in TOML."""
+    value = getattr(Project(root="/"), key)
+    if key == "ledger":  # the name of the project, or "" for none
+        value = bool(value)
+    is_plain = isinstance(value, str | int | float | tuple)
+    return json.dumps(value if is_plain else {})  # all others are tables
 
 
 def _watch_settings() -> str:
