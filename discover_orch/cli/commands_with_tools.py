@@ -6,11 +6,10 @@ options may come before or after targets.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec.structs import replace
 
 from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments, complete_words
 from discover_orch.cli.tool_options import (
@@ -20,7 +19,7 @@ from discover_orch.cli.tool_options import (
     param_options,
 )
 from discover_orch.execution.request import Request
-from discover_orch.model.errors import OrchError, Problem, ProjectError, UsageError
+from discover_orch.model.errors import OrchError, ProjectError
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue, find_arguments
@@ -55,8 +54,6 @@ class ToolsCommand(click.Command):
         ctx.meta[DYNAMIC] = param_options(tools, self.own_spellings(ctx), words)
         try:
             return super().parse_args(ctx, args)
-        except click.BadParameter as error:
-            raise _with_own_name(error, view) from None
         except click.NoSuchOption as error:
             raise find_refusal(error.option_name, tools) or error from None
 
@@ -146,58 +143,18 @@ class ToolsCommand(click.Command):
 
 
 def build_request(arguments: ToolArguments, **more: Any) -> Request:
-    """What was typed, and `more` fields of it. Raises UsageError for a target that may be a value of an option."""
-    view = arguments.view
+    """What was typed, and `more` fields of it."""
     values = GivenParams(
         options=arguments.options,
         pairs=tuple(_pair(text) for text in arguments.pairs),
-        folder=view.folder,
+        folder=arguments.view.folder,
     )
-    if arguments.options:
-        try:
-            project_view.select_targets(view, arguments.targets, arguments.exclude)
-        except UsageError as error:
-            raise UsageError(*_with_repeats(error.problems, view, arguments.options)) from None
     return Request(
         targets=arguments.targets,
         exclude=arguments.exclude,
         values=values,
         database=arguments.database,
         **more,
-    )
-
-
-def _with_repeats(
-    problems: Sequence[Problem], view: ProjectView, options: Collection[str]
-) -> Iterator[Problem]:
-    """An unknown word may be meant as one more value of an option."""
-    many = {
-        param.flag
-        for tool in view.registry.tools.values()
-        for param in tool.params
-        if param.type.many and param.name in options
-    }
-    for problem in problems:
-        if many and problem.code == "unknown-target" and "did you mean" not in problem.hint:
-            flag = min(many)
-            hint = (
-                f"if it is one more value of {flag}, repeat the option: {flag} VALUE {flag} VALUE"
-            )
-            yield replace(problem, hint=hint)
-        else:
-            yield problem
-
-
-def _with_own_name(error: click.BadParameter, view: ProjectView) -> click.BadParameter | OrchUsage:
-    """The value may be meant for a parameter that has the name of an option of orch."""
-    name = error.param.name if error.param else None
-    takers = [tool.name for tool in view.registry.tools.values() if name and tool.param(name)]
-    if not takers:
-        return error
-    message = error.format_message()
-    return OrchUsage(
-        message[:1].lower() + message[1:].rstrip("."),
-        f"this is an option of orch; to set the parameter of {takers[0]}, use -p {name}=VALUE",
     )
 
 

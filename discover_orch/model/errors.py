@@ -155,14 +155,10 @@ NO_TOOLS = Problem(
 NO_TOOLS_AT_ALL = Problem(code="no-tools", message="no tools found", hint=f"a tool is {_TOOL}")
 
 
-def no_source(root: str, config: str, outer: str = "") -> Problem:
-    """There is no folder to scan. `config` is the file that can name another one; `outer` is a folder above in which
-    orch has been used, if any."""
-    hint = f'orch init starts a project; for another folder than src, set packages = ["FOLDER"] in {config}'
-    if outer:
-        hint = f"the project may be {outer}: go there, add -C {outer}, or run orch init there so that orch finds it"
+def no_source(root: str, config: str) -> Problem:
+    """There is no folder to scan. `config` is the file that can name another one."""
     return Problem(
         code="no-source",
         message=f"no tools found: there is no folder src in {root}",
-        hint=hint,
+        hint=f'orch init starts a project; for another folder than src, set packages = ["FOLDER"] in {config}',
     )

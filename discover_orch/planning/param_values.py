@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os.path
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
@@ -236,20 +235,11 @@ def _missing_value(
 
 def find_commas(bound: BoundArgument) -> str:
     """How to give several values, where one value of a list has commas and is probably meant to be several; or ""."""
-    if not bound.param.type.many or bound.origin.startswith(VARIABLE_PREFIX):
+    is_split = bound.origin.startswith(VARIABLE_PREFIX)
+    if is_split or not bound.param.type.many or not any("," in text for text in bound.texts):
         return ""
-    split = [[part.strip() for part in text.split(",") if part.strip()] for text in bound.texts]
-    values = next((parts[:2] for parts in split if len(parts) > 1), None)
-    if values is None:
-        return ""
-    if bound.is_secret:
-        values = ["VALUE", "VALUE"]
-    if not bound.origin.startswith("-"):
-        listed = ", ".join(f'"{value}"' for value in values)
-        return f"for several values, write a list: {bound.param.name} = [{listed}]"
-    flag = f"{bound.origin}=" if bound.origin.startswith("-p") else f"{bound.origin} "
-    again = " ".join(flag + shlex.quote(value) for value in values)
-    return f"for several values, repeat the option: {again}"
+    is_typed = bound.origin.startswith("-")
+    return f"for several values, {'repeat the option' if is_typed else 'write a list'}"
 
 
 def _check_value(tool: Tool, bound: BoundArgument) -> Problem | None:

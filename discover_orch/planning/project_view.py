@@ -49,7 +49,7 @@ from discover_orch.planning.project_warnings import (
     find_unused_params,
 )
 from discover_orch.planning.selection import Selection, TypedAt, find_known, select
-from discover_orch.state.sealed_files import FOLDER, read_flows
+from discover_orch.state.sealed_files import read_flows
 
 #: Bytes of a file that are searched for an orchestrator.
 _MOST_READ = 1_000_000
@@ -114,9 +114,7 @@ def read_project(
 
         registry = with_moved(registry, project, flows, sources)
     if project.packages and not scanned_folders(project):
-        outer = "" if config or explicit else _find_used_folder(root)
-        problem = no_source(root, project.config or "orch.toml", outer)
-        registry = replace(registry, no_tools=problem)
+        registry = replace(registry, no_tools=no_source(root, project.config or "orch.toml"))
     if not registry.tools and (path := _find_orchestrator(project)):
         hint = f"orch adopt {path} shows how the modules in its TOOL_MAP become tools"
         registry = replace(registry, no_tools=replace(registry.no_tools, hint=hint))
@@ -143,31 +141,12 @@ def read_project(
 def with_database(view: ProjectView, url: str, origin: str = "--database") -> ProjectView:
     """The same view with another database, which also wins over `get_connection()`. Raises UsageError."""
     if "://" not in url:
-        raise UsageError.of(
-            "database", f"{origin} {masked_url(url)} is not a database URL", _url_hint(url)
-        )
+        message = f"{origin} {masked_url(url)} is not a database URL"
+        hint = "for a file, use sqlite:///data.db or duckdb:///data.duckdb"
+        raise UsageError.of("database", message, hint)
     origins = {**view.project.origins, "database": "--database"}
     project = replace(view.project, database=url, database_origin="--database", origins=origins)
     return replace(view, project=project)
-
-
-def _url_hint(url: str) -> str:
-    """The URL of a DuckDB file, if the text looks like one; else the form of a SQLite URL."""
-    path = url.removeprefix("duckdb:").lstrip("/") if url.startswith("duckdb:") else url
-    is_duckdb = url.startswith("duckdb:") or url.endswith((".duckdb", ".ddb"))
-    if is_duckdb and path and masked_url(path) == path:
-        return f"for the DuckDB file {path}, use duckdb:///{path}"
-    return "for a file data.db, use sqlite:///data.db"
-
-
-def _find_used_folder(below: str) -> str:
-    """The nearest folder above without configuration in which orch has been used, or ""."""
-    folder = os.path.dirname(below)
-    while folder != os.path.dirname(folder):
-        if os.path.isdir(os.path.join(folder, FOLDER)):
-            return folder
-        folder = os.path.dirname(folder)
-    return ""
 
 
 def _find_orchestrator(project: Project) -> str:

@@ -4,7 +4,6 @@ setting is read from a file."""
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -41,9 +40,7 @@ def check_registry(registry: Registry, project: Project) -> tuple[Problem, ...]:
     for part in (
         _own_options(registry),
         _unknown_types(registry),
-        _hidden_stdlib(registry),
         check_dataflow(registry),
-        _unused_variables(registry, project),
         _group_members(registry),
         check_retries(registry.tools.values(), project),
     ):
@@ -107,18 +104,6 @@ def _unknown_types(registry: Registry) -> Iterator[Problem]:
             )
 
 
-def _hidden_stdlib(registry: Registry) -> Iterator[Problem]:
-    for tool in registry.tools.values():
-        top = tool.module.split(".")[0]
-        if top in sys.stdlib_module_names:
-            yield build_warning(
-                "shadows-stdlib",
-                f'"{tool.module}" hides the standard library module {top}',
-                "rename it, or scan its parent folder as a package",
-                tool,
-            )
-
-
 def check_imports(registry: Registry, project: Project, sources: SourceFiles) -> Iterator[Problem]:
     """Imports of modules in a scanned folder that is not in `pythonpath`: Python finds these by another name."""
     from importlib.util import find_spec  # only `orch check` asks
@@ -144,18 +129,6 @@ def check_imports(registry: Registry, project: Project, sources: SourceFiles) ->
                     f'{top} is in {there[0]}/: write {name}, or add "{there[0]}" to pythonpath',
                     registry.tools[module],
                 )
-
-
-def _unused_variables(registry: Registry, project: Project) -> Iterator[Problem]:
-    """Parameters that no tool has and the environment sets, which may be meant for another project."""
-    names = _param_names(registry)
-    for name, setting in project.env_params.items():
-        if not any(name == other.lower() for other in names):
-            yield build_warning(
-                "unused-param",
-                f"no tool has the parameter that {setting.origin} sets",
-                did_you_mean(name, names, _LIST_PARAMS),
-            )
 
 
 def find_unused_params(registry: Registry, project: Project) -> Iterator[Problem]:

@@ -211,10 +211,7 @@ class _Resolver:
         stage = self._registry.stage(name)
         if stage is None and not any(name in one.stages for one in broken):
             names = [one.name for one in self._registry.stages]
-            problem = _unknown(f'unknown stage "{name}"', name, names)
-            if self._registry.names.find(name):
-                problem = replace(problem, hint=f'"{name}" is a tool: leave "stage:" out')
-            self.problems.append(problem)
+            self.problems.append(_unknown(f'unknown stage "{name}"', name, names))
             return ()
         self.broken += [one for one in broken if one.stages]
         self.maybe_broken += [one for one in broken if not one.stages]

@@ -206,4 +206,3 @@ def test_with_if_busy_skip_a_second_run_does_nothing(project: Project, orch: Orc
     assert (root / "called").exists()
     assert 'name="a"' in (root / "x.xml").read_text()  # the others left it alone
     assert not (root / "new.json").exists()
-    assert "--if-busy wait" in orch("run", "--wait").err
