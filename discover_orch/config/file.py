@@ -23,11 +23,7 @@ _ONE_KEY = r"[\w-]+|\"[^\"]*\"|'[^']*'"
 _KEY = rf"\s*((?:{_ONE_KEY})(?:\s*\.\s*(?:{_ONE_KEY}))*)\s*="
 _HEADER = r"\s*\[([^\[\]]+)\]"
 ENV_FILE_VARIABLE = "ORCH_ENV_FILE"
-_TOML_HINT = "quote strings, do not quote true and false, and set each key once"
-_UNCLOSED = {
-    "unclosed array": "close it with ], and put commas between its values",
-    "unclosed inline table": "close it with }, and put commas between its keys",
-}
+_TOML_HINT = "quote strings, put commas between values, close brackets, and set each key once"
 
 # The absolute root; the name of its configuration file, if any; the name of a second one, which is ignored.
 FoundConfig = tuple[str, str | None, str | None]
@@ -222,8 +218,8 @@ def _parse(config: str, data: bytes) -> dict[str, object]:
         number = re.match(r"line (\d+)", place)
         line = int(number[1]) if number else text.rstrip("\n").count("\n") + 1
         message = f"not valid TOML: {reason[:1].lower()}{reason[1:]}"
-        hint = _UNCLOSED.get(reason.lower(), _TOML_HINT)
-        raise ProjectError.of("toml", message, hint, Location(path=config, line=line)) from None
+        location = Location(path=config, line=line)
+        raise ProjectError.of("toml", message, _TOML_HINT, location) from None
     except (ValueError, RecursionError):
         message = "not valid TOML: a number has too many digits, or values are nested too deeply"
         raise ProjectError.of("toml", message, "simplify the file", Location(path=config)) from None
@@ -259,11 +255,8 @@ def _find_packages(
             if origin is None:
                 continue
             code = "missing-package"
-            if os.path.exists(os.path.join(project.root, package)):
-                message, hint = f"{shown} is not a folder", "name the folder that contains it"
-            else:
-                message = f"{shown} is neither a folder nor a package under pythonpath"
-                hint = "create it, or remove it from the list"
+            message = f"{shown} is neither a folder nor a package under pythonpath"
+            hint = "create it, or remove it from the list"
         elif not any(_is_inside(folder, root) for root in roots):
             code = "outside-pythonpath"
             message = f"{shown} is outside of pythonpath, so its modules cannot be imported"

@@ -5,33 +5,53 @@ The settings themselves are in `settings`; nothing here knows one by name. No me
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
 
-Kind = Literal["texts", "text", "flag", "count", "seconds", "table"]
 Texts = tuple[str, ...]
 KeyPath = tuple[str, ...]  # ("params", "parse", "since")
 ReadLines = Callable[[], "Mapping[KeyPath, int]"]
 T = TypeVar("T")
 
-_TOO_LARGE = 10**18  # Python may refuse to print larger numbers
+_LARGEST = 10**18  # Python may refuse to print larger numbers
 
-#: Of each kind: its type, what it is called, an example in TOML, and one for a variable.
-_KINDS: Mapping[Kind, tuple[Any, str, str, str]] = {
-    "texts": (Texts, "a list of strings", '["...", "..."]', "one,two"),
-    "text": (str, "a string", '"..."', "..."),
-    "flag": (bool, "true or false", "true", "true"),
-    "count": (int, "a whole number", "1", "1"),
-    "seconds": (float, "a number, 0 or more", "0.5", "0.5"),
-    "table": (dict[str, Any], "a table", '{name = "value"}', """'{"name": "value"}'"""),
-}
+
+class Kind(Struct, frozen=True):
+    """What a value may be: its type for msgspec, the same in words, as the end of a sentence, and an example, in TOML
+    and as the text of a variable where that is not the same without quotes."""
+
+    type: Any
+    words: str
+    example: str
+    variable: str = ""
+
+
+TEXTS = Kind(Texts, "a list of strings", '["...", "..."]', "one,two")
+FOLDERS = Kind(
+    tuple[Annotated[str, Meta(pattern=r"\A[^\0]*[^\0\s][^\0]*\Z")], ...],
+    "a list of folders, none of them empty",
+    '["src"]',
+    "src",
+)
+TEXT = Kind(str, "a string", '"..."')
+FLAG = Kind(bool, "true or false", "true")
+COUNT = Kind(Annotated[int, Meta(ge=0, le=_LARGEST)], "a whole number, 0 or more", "1")
+POSITIVE = Kind(Annotated[int, Meta(ge=1, le=_LARGEST)], "a whole number, 1 or more", "1")
+SECONDS = Kind(Annotated[float, Meta(ge=0, le=_LARGEST)], "a number, 0 or more", "0.5")
+TABLE = Kind(dict[str, Any], "a table", '{name = "value"}', """'{"name": "value"}'""")
+
+
+def one_of(*words: str) -> Kind:
+    """One of these words; the first is the default."""
+    quoted = [f'"{word}"' for word in words]
+    listed = f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    return Kind(Literal[words], listed, quoted[0])
 
 
 class RawSetting(Struct, frozen=True, kw_only=True):
@@ -57,7 +77,7 @@ class RawSetting(Struct, frozen=True, kw_only=True):
                 origin=self.origin,
                 path=None if self.path is None else (*self.path, key),
             )
-            for key, value in typed(self, "table").items()
+            for key, value in typed(self, TABLE).items()
         ]
 
 
@@ -129,77 +149,37 @@ class SettingReader:
 # Rules. All raise `InvalidSetting`.
 
 
-def typed(given: RawSetting, kind: Kind, least: int = 0) -> Any:
-    """The value, if it is of this kind, and a number is at least this."""
+def typed(given: RawSetting, kind: Kind) -> Any:
+    """The value, if it is of this kind. That of a variable may be a text: `1`, `true`."""
     try:
-        value = msgspec.convert(given.value, _KINDS[kind][0])
+        return msgspec.convert(given.value, kind.type, strict=given.path is not None)
     except (msgspec.ValidationError, ValueError):
-        raise _wrong_type(given, kind) from None
-    if kind == "seconds" and not 0 <= value < _TOO_LARGE:  # not NaN either
-        raise _wrong_type(given, kind, shown(given.value))
-    if kind == "count" and value < least:
-        message = f"{given.name} must be {least} or more, not {shown(value)}"
-        raise InvalidSetting(given, message, _example(given, kind))
-    if kind == "count" and value >= _TOO_LARGE:
-        raise InvalidSetting(given, f"{given.name} is too large", _example(given, kind))
-    return value
-
-
-def word(given: RawSetting, words: Sequence[str]) -> str:
-    """One of these words; the first is the default."""
-    value = given.value
-    if isinstance(value, str) and value in words:
-        return value
-    choices = " or ".join(f'"{word}"' for word in words)
-    typed_word = value if isinstance(value, str) else ""
-    hint = did_you_mean(typed_word, words, f'the default is "{words[0]}"')
-    raise InvalidSetting(given, f"{given.name} must be {choices}, not {shown(value)}", hint)
+        message = f"{given.name} must be {kind.words}"
+        raise InvalidSetting(given, message, _example(given, kind)) from None
 
 
 def decode_variable(given: RawSetting, kind: Kind) -> RawSetting:
-    """The text of an environment variable as the value that TOML would give."""
+    """The text of an environment variable, split where TOML would give a list or a table."""
     text = str(given.value)
-    value: object = text
-    if kind == "texts":
-        value = [word.strip() for word in text.split(",") if word.strip()]
-    elif kind == "flag":
-        if text.lower() not in ("true", "1", "false", "0"):
-            raise _wrong_type(given, kind, shown(text))
-        value = text.lower() in ("true", "1")
-    elif kind == "count":
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
-            raise _wrong_type(given, kind, shown(text))
-        value = int(text)
-    elif kind == "table":
-        import json  # rarely needed, and slow to import
+    if kind in (TEXTS, FOLDERS):
+        return replace(given, value=[word.strip() for word in text.split(",") if word.strip()])
+    if kind is not TABLE:
+        return given
+    import json  # rarely needed, and slow to import
 
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:  # or too many digits, or nested too deeply
-            is_json = not isinstance(error, json.JSONDecodeError)
-            message = f"{given.name} is {'too large' if is_json else f'not valid JSON: {error}'}"
-            raise InvalidSetting(given, message, _example(given, kind), "wrong-type") from None
-    return replace(given, value=value)
+    try:
+        return replace(given, value=json.loads(text))
+    except (ValueError, RecursionError) as error:  # or too many digits, or nested too deeply
+        is_json = not isinstance(error, json.JSONDecodeError)
+        message = f"{given.name} is {'too large' if is_json else f'not valid JSON: {error}'}"
+        raise InvalidSetting(given, message, _example(given, kind)) from None
 
 
 # Texts for messages.
 
 
-def shown(value: object) -> str:
-    """A short value as TOML writes it; for a long or nested one its kind."""
-    if isinstance(value, str):
-        return f'"{printable(value)}"'
-    is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < _TOO_LARGE)
-    return str(value) if is_number and not isinstance(value, bool) else described(value)
-
-
-def described(value: object) -> str:
-    """The kind of a value, in the words of TOML."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    kinds = ((str, "a string"), (int | float, "a number"), (Mapping, "a table"), (list, "a list"))
-    found = (name for kind, name in kinds if isinstance(value, kind))
-    return next(found, "null" if value is None else "a date or time")
+def shown(text: str) -> str:
+    return f'"{printable(text)}"'
 
 
 def printable(text: str) -> str:
@@ -208,19 +188,8 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cut)
 
 
-def _wrong_type(given: RawSetting, kind: Kind, instead: str = "") -> InvalidSetting:
-    value, hint = given.value, _example(given, kind)
-    wrong = f"not {instead or described(value)}"
-    if kind == "texts" and isinstance(value, list):
-        wrong = f"but contains {described(next(one for one in value if not isinstance(one, str)))}"
-    elif kind == "texts" and isinstance(value, str) and given.path:
-        hint = f"write {printable(given.key)} = [{shown(value)}]"
-    message = f"{given.name} must be {_KINDS[kind][1]}, {wrong}"
-    return InvalidSetting(given, message, hint, "wrong-type")
-
-
 def _example(given: RawSetting, kind: Kind) -> str:
-    _, _, example, variable = _KINDS[kind]
     if given.path is None:
+        variable = kind.variable or kind.example.strip('"')
         return f"write {given.name}={variable}"
-    return f"write {printable(given.key)} = {example}"
+    return f"write {printable(given.key)} = {kind.example}"

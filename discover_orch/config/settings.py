@@ -8,26 +8,34 @@ itself and leaves out what is wrong. The values of parameters stay texts, since 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from discover_orch.config.setting_values import (
+    COUNT,
+    FLAG,
+    FOLDERS,
+    POSITIVE,
+    SECONDS,
+    TABLE,
+    TEXT,
+    TEXTS,
     InvalidSetting,
     Kind,
     RawSetting,
     SettingReader,
     Texts,
+    one_of,
     printable,
     shown,
     typed,
-    word,
 )
 from discover_orch.model.conventions import ALL_STAGES
-from discover_orch.model.database_url import URL_PATTERN, masked_url
+from discover_orch.model.database_url import URL_PATTERN
 from discover_orch.model.errors import nearest
 
 #: The hint for a name that a stage or a group cannot have.
@@ -38,7 +46,7 @@ NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
 
 
 class Setting(Struct, frozen=True):
-    """A key: the kind of its value, by which its environment variable is read, and what it means, for the
+    """A key: the kind of its value, by which its environment variable is read too, and what it means, for the
     reference. `rule` is None where any value of that kind will do; `default` is that of a key of `orch watch`, as in
     TOML."""
 
@@ -87,7 +95,7 @@ class Command(Struct, frozen=True, kw_only=True):
 
 
 def read_executor(given: RawSetting) -> str:
-    executor = str(typed(given, "text")).strip()
+    executor = str(typed(given, TEXT)).strip()
     if not is_executor(executor):
         message = f'{given.name} = "{printable(executor)}" is not an executor'
         raise InvalidSetting(given, message, executor_hint(executor))
@@ -116,7 +124,7 @@ def read_command(reader: SettingReader, given: RawSetting) -> Command:
     rules = {
         "prefix": _read_words,
         "python": _read_words,
-        "local": lambda entry: typed(entry, "flag"),
+        "local": lambda entry: typed(entry, FLAG),
     }
     return msgspec.convert(reader.read_known(given, rules), Command)
 
@@ -124,11 +132,11 @@ def read_command(reader: SettingReader, given: RawSetting) -> Command:
 def _read_words(given: RawSetting) -> Texts:
     """Split as a shell does, or given as a list."""
     if isinstance(given.value, list):
-        return tuple(typed(given, "texts"))
+        return tuple(typed(given, TEXTS))
     import shlex  # few projects have a command
 
     try:
-        return tuple(shlex.split(typed(given, "text")))
+        return tuple(shlex.split(typed(given, TEXT)))
     except ValueError as error:
         message = f"{given.name} cannot be split into words: {str(error).lower()}"
         hint = "quote it as in a shell, or write a list of words"
@@ -136,17 +144,12 @@ def _read_words(given: RawSetting) -> Texts:
 
 
 def _folders(_: SettingReader, given: RawSetting) -> Texts:
-    names: Texts = typed(given, "texts")
-    for name in names:
-        if not name.strip() or "\0" in name:
-            message = f"{shown(name)} in {given.name} is not the name of a folder"
-            raise InvalidSetting(given, message, 'write "." for the root itself')
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(typed(given, FOLDERS)))
 
 
 def _stages(reader: SettingReader, given: RawSetting) -> Texts:
     stages: list[str] = []
-    for stage in typed(given, "texts"):
+    for stage in typed(given, TEXTS):
         if not stage.strip() or stage == ALL_STAGES:
             message = f"{shown(stage)} in {given.name} cannot be the name of a stage"
             reader.add("bad-value", message, _OTHER_NAME, given.path)
@@ -165,38 +168,26 @@ def _groups(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
         if not entry.key.strip() or entry.key == ALL_STAGES:
             message = f"{shown(entry.key)} cannot be the name of a group"
             raise InvalidSetting(entry, message, _OTHER_NAME)
-        found: Texts = typed(entry, "texts")
+        found: Texts = typed(entry, TEXTS)
         return found
 
     return reader.read_entries(given, members)
 
 
-def _database(_: SettingReader, given: RawSetting) -> str:
-    url: str = typed(given, "text")
-    if re.match(URL_PATTERN, url):
-        return url
-    is_path = url.strip() and not re.search(r"[:@?=\s]", url)
-    example = f"sqlite:///{url}" if is_path else "sqlite:///data.db"
-    message = f"{given.name} must be a URL, not {shown(masked_url(url))}"
-    raise InvalidSetting(given, message, f'for a SQLite file, write "{printable(example)}"')
-
-
-#: Texts that mean true or false, or nothing, and would be odd names of a project.
-_NO_NAMES = frozenset({"", "true", "yes", "on", "false", "no", "off"})
+_DATABASE = Kind(Annotated[str, Meta(pattern=rf"\A{URL_PATTERN}")], "a URL", '"sqlite:///data.db"')
+#: A text that means true, false or nothing would be an odd name of a project.
+_PROJECT_NAME = Kind(
+    Annotated[str, Meta(pattern=r"(?i)\A\s*(?!(true|yes|on|false|no|off)?\s*\Z)")],
+    "true or false without quotes, or a name",
+    "true",
+)
 
 
 def _ledger(_: SettingReader, given: RawSetting) -> str:
-    value = given.value
-    if given.path is None and str(value).strip().lower() in ("true", "1", "false", "0"):
-        value = str(value).strip().lower() in ("true", "1")  # of a variable
-    if isinstance(value, bool):
-        return NAMED_BY_ROOT if value else ""
-    name = value.strip() if isinstance(value, str) else ""
-    if name.lower() in _NO_NAMES:
-        message = f"{given.name} must be true, false or a name, not {shown(value)}"
-        hint = "write true or false without quotes, or the name of the project"
-        raise InvalidSetting(given, message, hint, "wrong-type")
-    return name
+    try:
+        return NAMED_BY_ROOT if typed(given, FLAG) else ""
+    except InvalidSetting:
+        return str(typed(given, _PROJECT_NAME)).strip()
 
 
 def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
@@ -235,7 +226,7 @@ def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
         hint = "put nested data into a file that the tool reads"
         if isinstance(given.value, Mapping):
             hint = 'write the name of a tool with a dot in quotes: [tool.orch.params."src.parse"]'
-        raise InvalidSetting(given, message, hint, "wrong-type")
+        raise InvalidSetting(given, message, hint)
     params[name] = ParamDefault(texts=written, origin=given.origin)
 
 
@@ -260,101 +251,92 @@ def _param_text(value: object) -> str | None:
 
 KEYS: Mapping[str, Setting] = {
     "packages": Setting(
-        "texts", "folders to scan, or dotted packages under `pythonpath`", _folders
+        FOLDERS, "folders to scan, or dotted packages under `pythonpath`", _folders
     ),
     "pythonpath": Setting(
-        "texts",
+        FOLDERS,
         'folders to put on `sys.path` when tools run; for a src layout, `["src"]`',
         _folders,
     ),
-    "stages": Setting("texts", "the order of the stages", _stages),
+    "stages": Setting(TEXTS, "the order of the stages", _stages),
     "groups": Setting(
-        "table",
+        TABLE,
         'named lists of targets: `nightly = ["ingest", "render"]`. A group cannot contain itself',
         _groups,
     ),
-    "exclude": Setting("texts", "gitignore patterns of files that are not scanned"),
+    "exclude": Setting(TEXTS, "gitignore patterns of files that are not scanned"),
     "database": Setting(
-        "text", "the URL for `conn`, where `orchconf.py` has no `get_connection()`", _database
+        _DATABASE, "the URL for `conn`, where `orchconf.py` has no `get_connection()`"
     ),
     "transaction": Setting(
-        "text",
+        one_of("tool", "none", "run"),
         '`"tool"`, `"none"`, or `"run"`: one transaction for the whole run',
-        lambda _, given: word(given, ("tool", "none", "run")),
     ),
     "env_file": Setting(
-        "text",
+        TEXT,
         "a file with environment variables, one `NAME=value` a line, such as `.env`. "
         "Variables that are set already take precedence",
     ),
     "ledger": Setting(
-        "text",
+        TEXT,
         "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the name of the "
         "project there",
         _ledger,
     ),
     "table_version_rows": Setting(
-        "count",
+        COUNT,
         "tables with up to this many rows are compared by content; 0: none, and a report shows no rows",
     ),
     "external_writes": Setting(
-        "text",
+        one_of("stale", "ignore"),
         'what another program writes to the SQLite or DuckDB file makes its readers `"stale"`, or not: `"ignore"`',
-        lambda _, given: word(given, ("stale", "ignore")),
     ),
-    "jobs": Setting(
-        "count", "the number of worker processes", lambda _, given: typed(given, "count", least=1)
-    ),
+    "jobs": Setting(POSITIVE, "the number of worker processes"),
     "tokens": Setting(
-        "table",
+        TABLE,
         "how many tokens of each kind there are: `{gpu = 1}`",
-        lambda reader, given: reader.read_entries(given, partial(typed, kind="count")),
+        lambda reader, given: reader.read_entries(given, partial(typed, kind=COUNT)),
     ),
     "executor": Setting(
-        "text",
+        TEXT,
         'where tools run: `"local"`, `"dask=ADDRESS"` (a scheduler) or `"command"`',
         lambda _, given: read_executor(given),
     ),
     "command": Setting(
-        "table",
+        TABLE,
         'for `executor = "command"`: `prefix`, such as `"srun --mem=4G"`, `python`, the interpreter there (default: '
         "the one that runs `orch`), and `local = true` if the prefix runs tools on this machine",
         read_command,
     ),
     "params": Setting(
-        "table", "values of parameters; `[tool.orch.params.parse]` for one tool", _params
+        TABLE, "values of parameters; `[tool.orch.params.parse]` for one tool", _params
     ),
-    "report": Setting("flag", "write the report page after each `orch run`, and print its path"),
-    "strict": Setting("flag", "treat warnings as errors"),
-    "keep_runs": Setting("count", "how many runs the history keeps"),
-    "watch": Setting("table", "settings of `orch watch`, below", _watch),
+    "report": Setting(FLAG, "write the report page after each `orch run`, and print its path"),
+    "strict": Setting(FLAG, "treat warnings as errors"),
+    "keep_runs": Setting(COUNT, "how many runs the history keeps"),
+    "watch": Setting(TABLE, "settings of `orch watch`, below", _watch),
 }
 #: Those of `[tool.orch.watch]`.
 WATCH: Mapping[str, Setting] = {
     "scope": Setting(
-        "text",
+        one_of("affected", "stage", "tool"),
         'what runs in the affected stages: the stale tools; with `"stage"` all tools; with `"tool"` only those whose '
         "own code or inputs changed",
-        lambda _, given: word(given, ("affected", "stage", "tool")),
         default='"affected"',
     ),
-    "debounce": Setting("seconds", "the least number of seconds to wait after a save", default="0"),
-    "ignore": Setting(
-        "texts", "gitignore patterns of files whose changes never count", default="[]"
-    ),
+    "debounce": Setting(SECONDS, "the least number of seconds to wait after a save", default="0"),
+    "ignore": Setting(TEXTS, "gitignore patterns of files whose changes never count", default="[]"),
     "poll": Setting(
-        "flag", "compare the files regularly instead of waiting for file events", default="false"
+        FLAG, "compare the files regularly instead of waiting for file events", default="false"
     ),
     "on_busy": Setting(
-        "text",
+        one_of("restart", "queue"),
         'a change during a run cancels what it affects; `"queue"` lets the run finish',
-        lambda _, given: word(given, ("restart", "queue")),
         default='"restart"',
     ),
     "preload": Setting(
-        "texts",
+        Kind(bool | Texts, "true, false or a list of strings", "true"),
         "import ahead of the next run what tools import from outside the project; a list names the modules",
-        lambda _, given: typed(given, "flag" if isinstance(given.value, bool) else "texts"),
         default="true",
     ),
 }
