@@ -127,19 +127,17 @@ def _passed_over(tree: Tree) -> Iterable[PassedOver]:
 def _find_near_misses(
     project: Project, paths: Iterable[str], sources: SourceFiles
 ) -> Iterable[PassedOver]:
-    """Of files without the word STAGE, those that look like tools all the same."""
-    from discover_orch.source import read_module, read_sql
+    """Of modules without the word STAGE, those that look like tools all the same."""
+    from discover_orch.source.read_module import read_near_miss
 
     for path in paths:
+        if path.endswith(SQL_SUFFIX):
+            continue
         data = read_source(project.root, path)
-        is_sql = path.endswith(SQL_SUFFIX)
-        if isinstance(data, bytes) and (is_sql or b"run" in data):
-            read = read_sql.read_near_miss if is_sql else read_module.read_near_miss
-            found = read(data, module=sources.name(path), path=path)
+        if isinstance(data, bytes) and b"run" in data:
+            found = read_near_miss(data, module=sources.name(path), path=path)
             if found is not None:
-                yield PassedOver(
-                    path=path, reason=found.miss, line=found.miss_line, near=found.near
-                )
+                yield PassedOver(path=path, reason=found.miss, line=found.miss_line)
 
 
 def _misnamed(found: ModuleFacts) -> Problem:

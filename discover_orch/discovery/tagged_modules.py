@@ -87,12 +87,7 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
         if facts.stage is not None:
             tag_warnings.append(_no_run_problem(facts))
         if facts.miss:
-            passed_over.append(
-                PassedOver(
-                    path=facts.path, reason=facts.miss, line=facts.miss_line, near=facts.near
-                )
-            )
-    tag_warnings += [_near_stage_problem(one) for one in passed_over if one.near]
+            passed_over.append(PassedOver(path=facts.path, reason=facts.miss, line=facts.miss_line))
     enabled = _find_same_modules([candidate for candidate in candidates if not candidate.is_off])
     tag_warnings += _unlisted_stages(enabled, project)
     tag_warnings += [one for candidate in enabled for one in _find_repeats(candidate.facts)]
@@ -233,20 +228,6 @@ def _find_repeats(facts: ModuleFacts) -> Iterator[Problem]:
                 line=one.repeats,
                 severity="warning",
             )
-
-
-def _near_stage_problem(found: PassedOver) -> Problem:
-    hint = f"rename {found.near} to STAGE if this is a tool"
-    if found.path.endswith(SQL_SUFFIX):
-        hint = "write -- STAGE: NAME if this is a tool"
-    return Problem(
-        code="near-stage",
-        message=f"{found.reason}: it is not a tool",
-        hint=hint,
-        path=found.path,
-        line=found.line,
-        severity="warning",
-    )
 
 
 # Tools with problems.

@@ -32,7 +32,7 @@ from discover_orch.source.facts import BrokenTool
 
 LIST_HINT = "orch list shows all stages and tools"
 #: Codes of warnings that say why a module is not a tool.
-_REASONS = ("no-run", "near-stage", "misnamed")
+_REASONS = ("no-run", "misnamed")
 
 
 class Selection(Struct, frozen=True, kw_only=True):

@@ -90,8 +90,7 @@ class CheckFacts(Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="module"):
-    """What discovery needs to know of a module. `miss` says why it is not a tool although it looks like one;
-    `near` is a constant that is probably meant as its STAGE."""
+    """What discovery needs to know of a module. `miss` says why it is not a tool although it looks like one."""
 
     module: str
     path: str
@@ -103,7 +102,6 @@ class ModuleFacts(Struct, frozen=True, kw_only=True, array_like=True, tag="modul
     checks: tuple[CheckFacts, ...] = ()
     miss: str = ""
     miss_line: int = 1
-    near: str = ""
 
 
 class ImportFact(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -178,13 +176,12 @@ class BrokenTool(Struct, frozen=True, kw_only=True, array_like=True, tag="broken
 
 
 class PassedOver(Struct, frozen=True, kw_only=True):
-    """A file or folder that was not scanned or is not a tool, and why, in a few words. `near` is that of the facts.
+    """A file or folder that was not scanned or is not a tool, and why, in a few words.
     `is_check`: a function of a tool that looks like a check and is none."""
 
     path: str
     reason: str
     line: int | None = None
-    near: str = ""
     is_check: bool = False
 
 

@@ -39,8 +39,6 @@ from discover_orch.source.signature import find_yield, read_function
 RESOURCE = "discover_orch.resource"
 OBSERVER = "discover_orch.observer"
 NO_STAGE = "has run() but no STAGE"
-#: What is written instead of STAGE by mistake, in capitals.
-NEAR_STAGE = ("STAGE", "STAGES", "STGE", "SATGE", "STAEG", "_STAGE", "STAGE_")
 
 
 def read_module(
@@ -112,13 +110,11 @@ def _read_tree(tree: ast.Module, module: str, path: str, lookup: Lookup) -> Modu
     run, function, miss, miss_line = _read_run(scope)
     if function is not None and not doc:
         doc = first_line(docstring_of(function.body))
-    stage, near = None, ""
+    stage = None
     binding = scope.last("STAGE")
     if binding is None:
         if run is not None:
-            near = _find_near_stage(scope)
-            miss = f"has run() and {near}, but no STAGE" if near else NO_STAGE
-            miss_line = run.line
+            miss, miss_line = NO_STAGE, run.line
         elif miss:
             miss = ""  # neither STAGE nor a function run: not a tool
     elif isinstance(binding.node, str) and not binding.where:
@@ -139,17 +135,7 @@ def _read_tree(tree: ast.Module, module: str, path: str, lookup: Lookup) -> Modu
         checks=() if run is None or stage is None else tuple(_read_checks(tree, scope)),
         miss=miss,
         miss_line=miss_line,
-        near=near,
     )
-
-
-def _find_near_stage(scope: ModuleScope) -> str:
-    """A constant with a text, whose name is nearly STAGE; "" if there is none."""
-    for name, bindings in scope.bindings.items():
-        match bindings[-1].node:
-            case ast.Constant(value=str()) if name.upper() in NEAR_STAGE:
-                return name
-    return ""
 
 
 def _read_tag(name: str, binding: Binding, scope: ModuleScope) -> Tag:

@@ -37,8 +37,6 @@ CONNECTION = "conn"
 MARK = re.compile(rb"STAGE\s*:")  # in a file without it there is no tool
 #: Those of checks belong to the first statement.
 _TAG = re.compile(r"(STAGE|AFTER|ORCH|CHECK|WARN)\s*:\s*(.*)")
-#: What is written instead by mistake.
-_NEAR_TAG = re.compile(r"((?:stages?|stge|satge|staeg)\s*[:=]|STAGE\s)\s*\w", re.I)
 _DECLARATION = re.compile(
     r"""(\w+)\s*:\s*([\w\[\]]+)\s*(?:=\s*('(?:[^']|'')*'|"[^"]*"|.*?))?(?:(?:\s\s|\t)\s*(.*))?"""
 )
@@ -70,16 +68,6 @@ def read_sql(data: bytes, *, module: str, path: str) -> tuple[ModuleFacts, str] 
         problem = error.problem(path)
     stages = stage.words if stage else ()
     return BrokenTool(path=path, module=module, problems=(problem,), stages=stages)
-
-
-def read_near_miss(data: bytes, *, module: str, path: str) -> ModuleFacts | None:
-    """The facts of a file without MARK that looks like a tool all the same."""
-    for line, number in _read_header(data[:10_000].decode("utf-8-sig", "replace"))[1]:
-        if found := _NEAR_TAG.match(line):
-            near = found[1].rstrip(" \t:=")
-            miss = f'has "-- {line[:40]}", but no "-- STAGE:"'
-            return ModuleFacts(module=module, path=path, miss=miss, miss_line=number, near=near)
-    return None
 
 
 def _build(
