@@ -217,7 +217,7 @@ def _run_step(step: Step, given: Mapping[str, Any], resources: OpenResources, ro
     is_managed = CONN in asked and CONN not in given and not tool.commits_by_itself
     with resources.transaction() if is_managed else contextlib.nullcontext() as database:
         returned = resources.call(run, *first, **own)
-        refuse_generator(run, returned)
+        refuse_generator(returned)
         if tool.checks:
             _run_checks(tool, module, {"result": returned, **named}, resources, database, root)
     return returned

@@ -335,7 +335,7 @@ class Worker:
         given = {**named, **opened} if order.checks else {}
         first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)
-        refuse_generator(run, returned)
+        refuse_generator(returned)
         metrics = read_metrics(returned)
         notes = note_ignored(returned, metrics)
         if not order.checks:

@@ -117,18 +117,11 @@ class RealSignature:
             raise SignatureProblem(f"invalid -p {name}: {what}", f"its type is {kind}") from None
 
 
-def refuse_generator(run: Callable[..., Any], returned: object) -> None:
-    """Raises SignatureProblem where a call of `run` only made a generator, whose code has not been executed."""
-    match returned:
-        case GeneratorType():
-            code = returned.gi_code
-        case AsyncGeneratorType():
-            code = returned.ag_code
-        case _:
-            return
-    if code is _code_of(run):
+def refuse_generator(returned: object) -> None:
+    """Raises SignatureProblem where the call of `run` only made a generator, whose code has not been executed."""
+    if isinstance(returned, GeneratorType | AsyncGeneratorType):
         raise SignatureProblem(
-            "run() contains yield, so calling it executed nothing",
+            "run() returned a generator, whose code was not executed",
             "do the work without yield, or in another function whose result run() consumes",
         )
 
@@ -146,19 +139,6 @@ def _bound_by_partial(run: object) -> set[str]:
         bound |= run.keywords.keys()
         run = run.func
     return bound
-
-
-def _code_of(run: Any) -> object:
-    """The code of the function below decorators and `partial`."""
-    while True:
-        if isinstance(run, functools.partial):
-            run = run.func
-        elif hasattr(run, "__wrapped__"):
-            run = run.__wrapped__
-        elif hasattr(run, "__code__"):
-            return run.__code__
-        else:
-            return getattr(type(run).__call__, "__code__", None)
 
 
 def _fix(name: str) -> str:
