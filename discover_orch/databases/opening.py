@@ -42,18 +42,6 @@ PACKAGES = {
     "psycopg2": "psycopg2-binary",
     "mysql": "mysql-connector-python",
 }
-#: What libpq says, and how to fix it.
-POSTGRES_HINTS = (
-    ("password authentication failed", "check the user and the password in the URL"),
-    ("no password supplied", "write the password into the URL, or set PGPASSWORD"),
-    ("role ", "check the user in the URL, or create it with createuser"),
-    ("database ", "check the name in the URL, or create the database with createdb"),
-    ("invalid port number", "check the port in the URL"),
-    ("could not translate host name", "check the host in the URL"),
-    ("failed to resolve host", "check the host in the URL"),
-    ("too many clients", "close other connections, or raise max_connections of the server"),
-    ("", "is the server running, and is it at this host and port?"),
-)
 
 
 def find_path(url: str, root: str) -> str:
@@ -106,7 +94,7 @@ def open_sqlite(path: str, query: str = "") -> Connection:
     except sqlite3.Error as error:
         if conn is not None:
             conn.close()
-        raise _cannot_open(path, error, "SQLite", "mode") from None
+        raise _cannot_open(path, error) from None
     opened: Connection = conn
     return opened
 
@@ -119,49 +107,14 @@ def allow_reading_beside_a_writer(conn: Any) -> None:
             conn.execute("PRAGMA journal_mode = WAL")
 
 
-ANOTHER_FILE = "name another file in the database URL, or move this file away"
-
-
-def _cannot_open(path: str, error: Exception, kind: str, parameter: str) -> CannotOpen:
-    """Why a database file cannot be opened; `parameter` is that of the URL that may forbid to make it."""
-    found = _find_obstacle(path)
-    if found is not None:
-        return found
-    what, text = f"cannot open the database {path}", str(error).partition("\n")[0]
-    if "Conflicting lock" in text or "Could not set lock" in text:
-        return CannotOpen(
-            f"{what}: another process has it open",
-            "close that process; DuckDB lets only one process write to a file",
-        )
-    if "not a database" in text or "not a valid DuckDB" in text:
-        return CannotOpen(f"{what}: it is not a {kind} database", ANOTHER_FILE)
-    if not os.path.exists(path) and path != IN_MEMORY:
-        hint = f"run the tool that creates it, or remove {parameter}="
-        return CannotOpen(f"{what}: it does not exist", hint)
-    return CannotOpen(f"{what}: {text}", find_hint(error))
-
-
-def _find_obstacle(path: str) -> CannotOpen | None:
-    """Why the system cannot open a database file, or make it."""
-    from shlex import quote  # only a few workers get here
-
-    folder = os.path.dirname(path)
-    what = f"cannot open the database {path}"
-    if path == IN_MEMORY:
-        return None
-    if os.path.isdir(path):
-        return CannotOpen(f"{what}: it is a folder", "name a file in that folder")
-    if not os.path.isdir(folder):
-        return CannotOpen(
-            f"{what}: the folder {folder} does not exist", f"mkdir -p {quote(folder)}"
-        )
-    if os.path.exists(path) and not os.access(path, os.R_OK):
-        return CannotOpen(f"{what}: no permission to read it", f"chmod u+rw {quote(path)}")
-    if not os.path.exists(path) and not os.access(folder, os.W_OK):
-        return CannotOpen(
-            f"{what}: no permission to write in {folder}", f"chmod u+w {quote(folder)}"
-        )
-    return None
+def _cannot_open(path: str, error: Exception) -> CannotOpen:
+    """The driver's own reason why a database file cannot be opened."""
+    hint = (
+        f"check that the folder {os.path.dirname(path)} exists, that orch may read and write there, and that the file "
+        "is a database of this kind"
+    )
+    text = str(error).partition("\n")[0]
+    return CannotOpen(f"cannot open the database {path}: {text}", find_hint(error) or hint)
 
 
 def _need_driver(module: str, database: str, package: str) -> None:
@@ -178,7 +131,7 @@ def _open_duckdb(path: str, settings: dict[str, Any]) -> Any:
     try:
         return duckdb.connect(path, config=settings)
     except duckdb.Error as error:
-        raise _cannot_open(path, error, "DuckDB", "access_mode") from None
+        raise _cannot_open(path, error) from None
 
 
 def _check_postgres_url(url: str) -> None:
@@ -189,9 +142,10 @@ def _check_postgres_url(url: str) -> None:
         conninfo_to_dict(url)
     except ProgrammingError as error:
         message = f"PostgreSQL does not accept {masked_url(url)}: {_hide(str(error).strip(), url)}"
-        hint = "https://www.postgresql.org/docs/current/libpq-connect.html lists the parameters"
-        if "query parameter" not in message:
-            hint = "write % as %25 and a space as %20, and an IPv6 address in brackets"
+        hint = (
+            "write % as %25 and a space as %20, and an IPv6 address in brackets; "
+            "https://www.postgresql.org/docs/current/libpq-connect.html lists the parameters"
+        )
         raise CannotOpen(message, hint) from None
 
 
@@ -201,18 +155,15 @@ def _open_postgres(url: str) -> Any:
     try:
         return psycopg.connect(url)
     except (psycopg.Error, UnicodeError) as error:
-        text = _hide(_find_reason(str(error)) or type(error).__name__, url)
-        hint = next(hint for mark, hint in POSTGRES_HINTS if mark in text)
-        raise CannotOpen(f"cannot connect to {masked_url(url)}: {text}", hint) from None
+        raise _cannot_connect(url, error) from None
 
 
-def _find_reason(text: str) -> str:
-    """libpq's own reason, without the addresses that it has tried: what the server says, or else the system."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    chosen = next(
-        (one for one in lines if "FATAL:" in one or "failed: " in one), "".join(lines[:1])
-    )
-    return re.split(r"FATAL:\s*|failed: ", chosen)[-1].strip()
+def _cannot_connect(url: str, error: BaseException) -> CannotOpen:
+    """The driver's own reason, without the addresses that libpq has tried, and without the password."""
+    reason = " ".join(str(error).rpartition("failed: ")[2].split())
+    text = _hide(reason or type(error).__name__, url)
+    hint = "check the URL, and whether the server is running"
+    return CannotOpen(f"cannot connect to {masked_url(url)}: {text}", hint)
 
 
 def _hide(text: str, url: str) -> str:
@@ -273,9 +224,5 @@ def _open_with_sqlalchemy(given: OtherUrl) -> Any:
         conn = pooled.driver_connection
         pooled.detach()  # else it is closed when `pooled` is gone
     except Exception as error:
-        cause = getattr(error, "orig", None) or error
-        shown = masked_url(given.url)
-        text = _hide(str(cause).strip().partition("\n")[0] or type(cause).__name__, given.url)
-        hint = "check the URL, and whether the server is running"
-        raise CannotOpen(f"cannot connect to {shown}: {text}", hint) from None
+        raise _cannot_connect(given.url, getattr(error, "orig", None) or error) from None
     return conn

@@ -122,15 +122,13 @@ def test_why_a_server_cannot_be_used_is_a_sentence_without_the_password(
     answer = run(change(postgres, password=secret, database="nowhere"))
     assert answer.code == 1
     assert 'database "nowhere" does not exist' in " ".join(answer.out.split())
-    assert "createdb" in answer.out
     answer = run(change(postgres, user="nobody_here", password=secret))
     assert 'role "nobody_here" does not exist' in " ".join(answer.out.split())
-    assert "check the user in the URL" in answer.out
     answer = run(f"postgresql://me:{secret}@localhost:1/db")
     assert "Connection refused" in " ".join(answer.out.split())
-    assert "is the server running" in answer.out
+    assert "check the URL, and whether the server is running" in " ".join(answer.out.split())
     answer = run("postgresql://localhost:99999/db")
-    assert "check the port in the URL" in answer.out
+    assert "invalid port number" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -262,7 +260,6 @@ def test_a_wrong_password_is_told_and_a_right_one_opens(
     answer = orch("run", env={"DATABASE_URL": change(postgres, user=role, password=wrong)})
     assert answer.code == 1
     assert "password authentication failed" in " ".join(answer.out.split())
-    assert "check the user and the password in the URL" in answer.out
     assert wrong not in answer.text
     answer = orch("run", env={"DATABASE_URL": change(postgres, user=role, password=right)})
     assert answer.code == 0, answer.text

@@ -39,8 +39,8 @@ def test_missing_permissions_are_explained(tmp_path: Path, what: str) -> None:
         [*command, sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     tmp_path.chmod(0o755)
-    assert "no permission to" in done.stdout
-    assert "chmod u+" in done.stdout
+    assert "cannot open the database" in done.stdout
+    assert "may read and write there" in done.stdout
 
 
 def test_a_write_to_a_read_only_database_gets_a_hint(tmp_path: Path) -> None:
@@ -101,7 +101,6 @@ def test_the_parameters_of_a_url_are_sqlite_s(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["ro", "rw"])
 def test_a_database_that_must_exist_is_not_made(tmp_path: Path, mode: str) -> None:
-    with pytest.raises(CannotOpen, match="does not exist") as told:
+    with pytest.raises(CannotOpen, match="unable to open"):
         open_url(f"sqlite:///no.db?mode={mode}", str(tmp_path))
-    assert "run the tool that creates it" in told.value.hint
     assert list(tmp_path.iterdir()) == []
