@@ -15,10 +15,10 @@ import click
 from discover_orch.cli.console import is_on_github
 from discover_orch.cli.options import (
     MOST_RUNS,
+    POSITIVE,
     RUN,
     TOOL,
     Context,
-    WholeNumber,
     common_options,
     json_option,
 )
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @click.command("history", short_help="Show past runs, one run, or the changes between two.")
 @click.argument("runs", nargs=-1, type=RUN, metavar="[RUN [RUN]]")
-@click.option("-n", "--limit", type=WholeNumber(), metavar="N", help="Show the newest N runs.")
+@click.option("-n", "--limit", type=POSITIVE, metavar="N", help="Show the newest N runs.")
 @click.option(
     "--all", "is_all", is_flag=True, help=f"Show all runs, not only the newest {MOST_RUNS}."
 )

@@ -25,6 +25,9 @@ VIEW = "discover_orch.view"
 MOST_RUNS = 20
 #: What stands before the name of a tool's parameter in `click.Context.params`.
 PREFIX = "param:"
+#: The type of an option: a whole number from 1.
+POSITIVE = click.IntRange(min=1)
+POSITIVE.name = "whole number"  # for messages: click says "integer range"
 
 
 class OrchUsage(UsageError):
@@ -361,25 +364,3 @@ def _set_folder(ctx: click.Context, _: click.Parameter, value: str | None) -> No
 def _set_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.ensure_object(Context).console = Console(value)
-
-
-class NotAWholeNumber(click.BadParameter):
-    """Says all by itself, where click would begin with `Invalid value for`."""
-
-    def format_message(self) -> str:
-        return self.message
-
-
-class WholeNumber(click.IntRange):
-    """A whole number from 1."""
-
-    def __init__(self) -> None:
-        super().__init__(min=1)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return int(super().convert(value, param, ctx))
-        except click.BadParameter:
-            name = param.opts[-1] if param else "the value"
-            message = f"{name} must be a whole number, 1 or more, not {value}"
-            raise NotAWholeNumber(message, ctx, param) from None

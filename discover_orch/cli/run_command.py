@@ -12,12 +12,12 @@ from msgspec import Struct
 from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
 from discover_orch.cli.console import Console, is_on_github
 from discover_orch.cli.options import (
+    POSITIVE,
     RUN,
     Context,
     OrchUsage,
     OutputOptions,
     ToolArguments,
-    WholeNumber,
     changed_since_option,
     common_options,
     display_options,
@@ -99,13 +99,13 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 @click.option("-x", "--exitfirst", is_flag=True, help="Stop at the first tool that fails.")
 @click.option(
     "--maxfail",
-    type=WholeNumber(),
+    type=POSITIVE,
     metavar="N",
     help="Stop when N tools have failed.",
 )
 @click.option(
     "--jobs",
-    type=WholeNumber(),
+    type=POSITIVE,
     metavar="N",
     help="Run up to N tools at the same time, each in a worker process.",
 )
