@@ -224,7 +224,7 @@ class WatchLoop:
     def _finish_run(self, end: RunFinished) -> None:
         """After a run: what changed during it is judged, when it has come to rest; unfinished tools are scheduled."""
         watched, schedule = self.watched, self._schedule
-        self._bursts.note_run_end(was_cancelled=schedule.restarts)
+        self._bursts.note_run_end(was_cancelled=schedule.restarts and end.status == "cancelled")
         schedule.end(end.status)
         if end.status == "interrupted":
             return

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.execution.run_events import Event, Report, RunStatus
+from discover_orch.execution.run_events import Event, RunStatus
 from discover_orch.model.tool_events import DebuggerOpened, ToolFinished, ToolStarted
 from discover_orch.staleness.live_status import Change
 from discover_orch.staleness.tool_result import FILES
-from discover_orch.watch.watch_events import SCOPES, Action, Scope
+from discover_orch.watch.watch_events import Action, Scope
 from discover_orch.watch.watched_project import WatchedProject
 
 #: After so many runs in a row that a file started by being written during the run before, it is muted. Not a module
@@ -35,83 +35,57 @@ class Affected(Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...] = ()
     inside: frozenset[str] = frozenset()
     stages: tuple[str, ...] = ()
-    is_structural: bool = False
 
 
 class Queued(Struct, frozen=True, kw_only=True):
-    """A tool that is to run. `is_forced`: though it is fresh. `is_requested`: also though a tool upstream failed.
-    `is_hit`: a change concerned it itself."""
+    """A tool that is to run. `is_requested`: by a key or the start of the watch, so in a pause too, though it is fresh
+    and though a tool upstream failed. `is_hit`: a change concerned it itself."""
 
     why: str
-    is_forced: bool = False
     is_requested: bool = False
     is_hit: bool = False
 
 
 class Running:
-    """How far the run in progress is. `current` is the tool that runs; `is_debugged`: a debugger is open in it."""
+    """How far the run in progress is: the tools that are `waiting` for their turn, the one that runs (`current`), and
+    how the others `ended`. `is_debugged`: a debugger is open in the tool that runs."""
 
-    def __init__(self, order: tuple[str, ...]) -> None:
-        self._order, self._report = order, Report()
+    def __init__(self, order: Iterable[str]) -> None:
+        self.waiting, self.ended = {*order}, dict[str, ToolFinished]()
         self.current: str | None = None
         self.is_debugged = False
 
     def add(self, event: Event) -> None:
-        self._report.add(event)
         match event:
             case ToolStarted(module=module):
                 self.current = module
-            case ToolFinished():
+                self.waiting.discard(module)
+            case ToolFinished(module=module):
                 self.current, self.is_debugged = None, False
+                self.ended[module] = event
+                self.waiting.discard(module)
             case DebuggerOpened():
                 self.is_debugged = True
             case _:
                 pass
 
     @property
-    def _ended(self) -> list[ToolFinished]:
-        """The ends of tools, without those whose work was rolled back with the transaction of the run."""
-        return [one for one in self._report.finished if one.status != "rolled_back"]
-
-    @property
-    def begun(self) -> frozenset[str]:
-        return frozenset(one.module for one in self._ended).union(filter(None, [self.current]))
-
-    @property
-    def waiting(self) -> tuple[str, ...]:
-        """The tools that wait for their turn, in order."""
-        begun = self.begun
-        return tuple(module for module in self._order if module not in begun)
-
-    @property
-    def unfinished(self) -> tuple[str, ...]:
-        """The tool that runs, and those that wait."""
-        return (*filter(None, [self.current]), *self.waiting)
-
-    @property
-    def passed(self) -> frozenset[str]:
-        """Those that have passed for good: not while the transaction of the run is open."""
-        return frozenset(one.module for one in self._ended if one.status == "passed")
-
-    @property
-    def blocked(self) -> list[str]:
-        """The tools that a failed tool blocked."""
-        return [one.module for one in self._ended if one.blocked_by]
+    def begun(self) -> set[str]:
+        return {*self.ended, *filter(None, [self.current])}
 
 
 class Schedule:
-    """`restarts`: the run in progress is stopped for a change or a key, and its unfinished tools run again."""
+    """`restarts`: if the run in progress is cancelled, its unfinished tools run again. The key `c` prevents it."""
 
     def __init__(self, watched: WatchedProject, scope: Scope, *, queues: bool = False) -> None:
         """`queues`: no run is cancelled for a change."""
         self._watched, self.queues = watched, queues
         self.started: dict[str, Queued] = {}  # the tools of the run that started last
-        self._is_requested = False  # a key asked for the next run: it starts in a pause too
         self.scope = scope
         self.loops = FeedbackLoops(watched.is_output)
         self.queue: dict[str, Queued] = {}
         self.run: Running | None = None
-        self.restarts = self.is_paused = self.is_over = False
+        self.restarts, self.is_paused, self.is_over = True, False, False
 
     @property
     def is_running(self) -> bool:
@@ -148,7 +122,6 @@ class Schedule:
             runs=tuple(module for module in order if module in wanted),
             inside=inside,
             stages=tuple(stage.name for stage in stages),
-            is_structural=change.is_structural,
         )
 
     def _find_wanted(self, stale: set[str], below: Set[str]) -> set[str]:
@@ -167,22 +140,23 @@ class Schedule:
         freshness, registry = self._watched.status.freshness(), self._watched.registry
         order, coming = [*freshness], {*runs}
         last = max((place for place, one in enumerate(order) if one in coming), default=0)
-        coming.update(self.run.unfinished if self.run is not None else ())
+        if self.run is not None:
+            coming.update(self.run.waiting, filter(None, [self.run.current]))
         stale = [one for one in self._watched.targets if not freshness[one].is_fresh]
         # What comes after all of these in the order is not upstream of them.
         roots = [one for one in order[:last] if one not in coming and freshness[one].reasons]
         staying = registry.downstream(roots).intersection(runs) if roots else frozenset()
         return [one for one in stale if one not in coming], staying
 
-    def decide(self, affected: Affected) -> Action:
-        """What to do about the change. `hold` where waiting tools may have other arguments now."""
+    def decide(self, affected: Affected, *, is_structural: bool) -> Action:
+        """What to do about the change. `hold` where waiting tools may have other arguments now: it `is_structural`."""
         run = self.run
         if run is None:
             return "run"
         wanted, registry = {*affected.below}, self._watched.registry
         is_there = run.current is None or run.current in registry.names.display
         if wanted.isdisjoint(run.begun) and is_there:
-            if affected.is_structural and not wanted.isdisjoint(run.waiting):
+            if is_structural and not wanted.isdisjoint(run.waiting):
                 return "hold"
             return "none" if wanted.issubset(run.waiting) else "after"
         if self.queues or (run.current is None and not run.waiting):
@@ -201,7 +175,6 @@ class Schedule:
             sentences = freshness[module].sentences
             self.queue[module] = Queued(
                 why=why or (sentences[0] if sentences else "its stage is affected"),
-                is_forced=known.is_forced or self.scope == "stage",
                 is_requested=known.is_requested,
                 is_hit=known.is_hit or module in affected.hit,
             )
@@ -210,14 +183,7 @@ class Schedule:
         """Add tools to the next run. A reason that is there already stays."""
         for module in modules:
             known = self.queue.get(module, Queued(why=why))
-            if requested:
-                known = replace(known, is_forced=True, is_requested=True)
-            self.queue[module] = known
-
-    def request_run(self) -> None:
-        """A key asks for the next run: it starts in a pause too, and unfinished tools of a run in progress are
-        included."""
-        self._is_requested = self.restarts = True
+            self.queue[module] = replace(known, is_requested=requested or known.is_requested)
 
     # What waits.
 
@@ -257,18 +223,29 @@ class Schedule:
             and (module in held or watched.status.is_held(module))
         )
 
+    def _runnable(self) -> dict[str, Queued]:
+        """The queued tools that are not held."""
+        held = self.held()
+        return {module: queued for module, queued in self.queue.items() if module not in held}
+
     def must_run(self) -> bool:
         """Whether there is a tool to run now."""
-        if not self.queue or (self.is_paused and not self._is_requested):
-            return False
-        return not self.held().issuperset(self.queue)
+        return any(
+            queued.is_requested or not self.is_paused for queued in self._runnable().values()
+        )
 
     def is_needed(self, module: str) -> bool:
         """Whether the tool is queued and stale, or queued to run though it is fresh. One that waited for a fix may be
         as it was before."""
         now = self._watched.status.freshness().get(module)
         queued = self.queue.get(module)
-        return now is not None and queued is not None and (queued.is_forced or not now.is_fresh)
+        if now is None or queued is None:
+            return False
+        return self._is_forced(queued) or not now.is_fresh
+
+    def _is_forced(self, queued: Queued) -> bool:
+        """Whether it runs though it is fresh."""
+        return queued.is_requested or self.scope == "stage"
 
     def must_hold(self) -> bool:
         """Whether a tool that waits in the run in progress cannot run now: then the run goes no further."""
@@ -287,35 +264,33 @@ class Schedule:
     def start(self) -> dict[str, str]:
         """The tools of the run that starts now, each with its reason: those that are stale, or run though they are
         fresh. Tools that are held stay in the queue."""
-        self._is_requested = False
         self._add_what_was_disturbed()
-        held = self.held()
-        started = {
-            module: queued
-            for module, queued in self.queue.items()
-            if module not in held and self.is_needed(module)
-        }
-        self.queue = {module: self.queue[module] for module in self.queue if module in held}
+        coming = self._runnable()
+        started = {module: coming[module] for module in coming if self.is_needed(module)}
+        self.queue = {module: self.queue[module] for module in self.queue if module not in coming}
         self.started = started or self.started
         return {module: queued.why for module, queued in started.items()}
 
     def _add_what_was_disturbed(self) -> None:
         """A tool that was stopped may have changed what it needs from others: they run again, too. Not for tools that
         are held: a tool that failed does not run for those that it blocks."""
-        coming = self.queue.keys() - self.held()
-        if self.scope == "tool" or not coming:
+        if self.scope == "tool":
             return
-        status, targets = self._watched.status, frozenset(self._watched.targets)
+        status = self._watched.status
         freshness = status.freshness()
-        stale = [one for one in coming if one in freshness and not freshness[one].is_fresh]
+        stale = [
+            one for one in self._runnable() if one in freshness and not freshness[one].is_fresh
+        ]
         for module, why in status.spread(stale).items():
-            if why and module in targets and module not in self.queue:
-                self.queue[module] = Queued(why=why)
+            if module in self._watched.targets:
+                self.queue.setdefault(module, Queued(why=why))
 
     @property
     def forced(self) -> frozenset[str]:
         """The tools of the run that starts now that run though they may be fresh."""
-        return frozenset(module for module, queued in self.started.items() if queued.is_forced)
+        return frozenset(
+            module for module, queued in self.started.items() if self._is_forced(queued)
+        )
 
     @property
     def causes(self) -> list[str]:
@@ -325,8 +300,7 @@ class Schedule:
 
     def begin(self, order: tuple[str, ...]) -> None:
         """The run starts with these tools, in this order."""
-        self.run = Running(order)
-        self.restarts = False
+        self.run, self.restarts = Running(order), True
 
     def follow(self, event: Event) -> None:
         """Record how far the run is."""
@@ -335,21 +309,18 @@ class Schedule:
 
     def end(self, status: RunStatus) -> None:
         """The run ended. If it was stopped for something else, its unfinished tools run next."""
-        run, self.run = self.run, None
+        ended, self.run = self.run.ended if self.run else {}, None
         if status == "interrupted":
             self.is_over = True  # by a signal or by q
-        if status == "cancelled" and self.restarts and run is not None:
+        elif status == "cancelled" and self.restarts:
+            passed = {module for module, one in ended.items() if one.status == "passed"}
             for module, known in self.started.items():
-                if module not in run.passed:
+                if module not in passed:
                     again = replace(known, why="its run was cancelled")
                     self.queue.setdefault(module, again)
-        elif status == "failed" and run is not None:
-            self.enqueue(run.blocked, "blocked when another tool failed")
-
-    def next_scope(self) -> Scope:
-        """Change to the next scope."""
-        self.scope = SCOPES[(SCOPES.index(self.scope) + 1) % len(SCOPES)]
-        return self.scope
+        elif status == "failed":
+            blocked = [module for module, one in ended.items() if one.blocked_by]
+            self.enqueue(blocked, "blocked when another tool failed")
 
 
 class FeedbackLoops:

@@ -16,6 +16,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.staleness.live_status import Change
 from discover_orch.watch.next_run import MOST_RUNS, Affected, Schedule
 from discover_orch.watch.watch_events import (
+    SCOPES,
     Action,
     ChangesFound,
     KeyAnswered,
@@ -84,10 +85,8 @@ class Reactions:
         is_muted = all(map(schedule.loops.is_muted, change.causes.values()))
         if change.touched and not affected.hit and is_muted:
             return []
-        action = schedule.decide(affected)
+        action = schedule.decide(affected, is_structural=change.is_structural)
         requests = REQUESTS.get(action, [])
-        if requests:
-            schedule.restarts = True
         if action != "none":
             schedule.enqueue_affected(affected)
         self._report(change, affected, action, has_new_problems=has_new_problems)
@@ -110,10 +109,7 @@ class Reactions:
             self._outbox.add_note(_loop_problem(key.partition(":")[2]))
 
     def _hold_if_broken(self) -> list[str]:
-        if not self._schedule.must_hold():
-            return []
-        self._schedule.restarts = True
-        return ["hold"]
+        return ["hold"] if self._schedule.must_hold() else []
 
     def _report(
         self, change: Change, affected: Affected, action: Action, *, has_new_problems: bool
@@ -181,11 +177,12 @@ class Reactions:
                 tools = [module for module in watched.targets if module in downstream]
                 return self._run(key, tools, "the failed tools")
             case "c" if schedule.is_running:
+                schedule.restarts = False
                 return self._answer(key, "cancelling", "cancel")
             case "c":
                 return self._answer(key, "nothing is running")
             case "s":
-                scope = schedule.next_scope()
+                schedule.scope = scope = SCOPES[(SCOPES.index(schedule.scope) + 1) % len(SCOPES)]
                 return self._answer(key, f"scope: {scope} ({SCOPE_MEANINGS[scope]})")
             case "p" if schedule.is_paused:
                 schedule.is_paused = False
@@ -214,7 +211,6 @@ class Reactions:
         waits = f"; waiting for a fix: {names}" if names else ""
         if schedule.held().issuperset(wanted):
             return self._answer(key, f"nothing can run now{waits}")
-        schedule.request_run()
         if not schedule.is_running:
             return self._answer(key, f"running {what}{waits}")
         return self._answer(key, f"cancelling, then running {what}{waits}", "cancel")
