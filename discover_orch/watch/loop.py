@@ -20,7 +20,6 @@ from discover_orch.execution.request import RunSettings, waiting_problem
 from discover_orch.execution.run_events import Event, Resumed, RunFinished, RunStarted
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
-from discover_orch.model.tool_events import ToolFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.file_events import Watcher
@@ -172,13 +171,8 @@ class WatchLoop:
         plan = watched.plan_of(reasons, schedule.forced)
         if not plan.steps:
             return
-        order = tuple(step.tool.module for step in plan.steps)
-        yield RunStarting(
-            plan=plan,
-            is_first=is_first,
-            reason=_shortened(schedule.causes),
-        )
-        schedule.begin(order)
+        yield RunStarting(plan=plan, is_first=is_first, reason=_shortened(schedule.causes))
+        running = schedule.begin(step.tool.module for step in plan.steps)
         self._run_started_at = time.monotonic()
         watched.set_running(is_running=True)
         self._bursts.compare_soon()
@@ -195,12 +189,11 @@ class WatchLoop:
         )
         try:
             for event in events:
-                self._follow(event)
-                match event:
-                    case Resumed():
-                        pass
-                    case _:
-                        yield event
+                running.add(event)
+                if isinstance(event, RunStarted):
+                    self._others.note_own(event.run)
+                if not isinstance(event, Resumed):
+                    yield event
                 if isinstance(event, RunFinished):
                     self._finish_run(event)
                 yield from self._outbox.drain()
@@ -209,17 +202,6 @@ class WatchLoop:
             schedule.run = None
             watched.set_running(is_running=False)
         yield from self._outbox.drain()
-
-    def _follow(self, event: Event) -> None:
-        """Record how far the run is."""
-        self._schedule.follow(event)
-        match event:
-            case RunStarted(run=run):
-                self._others.note_own(run)
-            case ToolFinished():
-                self._prepare_worker()
-            case _:
-                pass
 
     def _finish_run(self, end: RunFinished) -> None:
         """After a run: what changed during it is judged, when it has come to rest; unfinished tools are scheduled."""

@@ -50,8 +50,8 @@ class Running:
     """How far the run in progress is: the tools that are `waiting` for their turn, the one that runs (`current`), and
     how the others `ended`. `is_debugged`: a debugger is open in the tool that runs."""
 
-    def __init__(self, order: Iterable[str]) -> None:
-        self.waiting, self.ended = {*order}, dict[str, ToolFinished]()
+    def __init__(self, modules: Iterable[str]) -> None:
+        self.waiting, self.ended = {*modules}, dict[str, ToolFinished]()
         self.current: str | None = None
         self.is_debugged = False
 
@@ -298,14 +298,10 @@ class Schedule:
         queued = self.started.values()
         return [one.why for one in queued if one.is_hit] or [one.why for one in queued]
 
-    def begin(self, order: tuple[str, ...]) -> None:
-        """The run starts with these tools, in this order."""
-        self.run, self.restarts = Running(order), True
-
-    def follow(self, event: Event) -> None:
-        """Record how far the run is."""
-        if self.run is not None:
-            self.run.add(event)
+    def begin(self, modules: Iterable[str]) -> Running:
+        """The run starts with these tools. Its events are to be added to what is returned."""
+        self.run, self.restarts = Running(modules), True
+        return self.run
 
     def end(self, status: RunStatus) -> None:
         """The run ended. If it was stopped for something else, its unfinished tools run next."""
