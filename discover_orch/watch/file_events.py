@@ -110,7 +110,6 @@ class Watcher:
         self._plan = SubscriptionPlan(folders={})
         self._observer: Any = None
         self._problems: list[Problem] = []
-        self._reported: set[str] = set()
         # Written by watchdog's thread as well
         self._events: deque[FileEvent] = deque()
         self._must_renew = False
@@ -148,7 +147,7 @@ class Watcher:
         self._must_poll, self._must_renew = must_poll, True
 
     def drain_problems(self) -> list[Problem]:
-        """What limits watching here, each once."""
+        """Why it polls, where nobody asked for it."""
         drained, self._problems = self._problems, []
         return drained
 
@@ -225,11 +224,7 @@ class Watcher:
         """Give up on events."""
         self._must_poll = True
         self._close_observer()
-        if code not in self._reported:
-            self._reported.add(code)
-            self._problems.append(
-                Problem(code=code, message=message, hint=hint, severity="warning")
-            )
+        self._problems.append(Problem(code=code, message=message, hint=hint, severity="warning"))
 
     def _close_observer(self, seconds: float = 0.0) -> None:
         """In a thread of its own, because watchdog waits for its threads."""

@@ -85,9 +85,7 @@ class WatchedFiles:
         self._entries: tuple[str, ...] = ()  # folders in which a module may appear
         self._is_ignored: Matcher | None = None
         self._excluded: set[str] = set()
-        self._folders: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._seen: dict[str, str] = {}  # path → signature, of what is there
-        self._data: set[str] = set()  # files and names that are not code, as they were last found
         #: What the last comparison missed, and is not noted yet.
         self._missed: set[str] = set()
         #: What may change again without a new signature, with a hash of what it had.
@@ -107,7 +105,7 @@ class WatchedFiles:
         if (project, paths) == self._configured:
             return []
         is_first, before = self._configured is None, self._watched
-        self._configured, self._folders = (project, paths), None
+        self._configured = project, paths
         self._entries, self._excluded = project.pythonpath, set()
         ignored = project.watch.get("ignore")
         self._is_ignored = build_matcher(ignored if isinstance(ignored, tuple | list) else ())
@@ -131,7 +129,7 @@ class WatchedFiles:
         self._missed = seen.keys() - now.keys()
         found |= dict.fromkeys(self._missed, ABSENT)
         for path, content in [*self._racy.items()]:
-            if path not in found and not (self.skips_data and path in self._data):
+            if path not in found and not (self.skips_data and self._is_data(path)):
                 if self._read_hash(path) != content:
                     found[path] = f"?{now[path]}"
                 elif not is_racy(now[path], time.time_ns()):
@@ -151,7 +149,6 @@ class WatchedFiles:
         """These, which were found to differ or resolved, are about to be judged as they are now."""
         kinds = {path: self._watched.kind(path) for path in paths}
         known = [path for path, kind in kinds.items() if kind or path in self._seen]
-        self._data |= {path for path in known if kinds[path] != "code"}
         now = {path: self._sign(path) for path in known}
         there = [path for path in known if path in self._missed and now[path] != ABSENT]
         if there:  # in a folder that is no longer searched, or back
@@ -214,11 +211,6 @@ class WatchedFiles:
 
     def folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The folders to subscribe to: with everything below them, and alone."""
-        if self._folders is None:
-            self._folders = self._find_folders()
-        return self._folders
-
-    def _find_folders(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         paths = self.paths
         deep = [*self._watched.scanned]
         deep += [path.split("/", 1)[0] for path in paths.code if "/" in path.rstrip("/")]
@@ -261,8 +253,7 @@ class WatchedFiles:
             if path[-1:] == "/":
                 found[path] = read_mark(os.path.join(root, path))
         if self.skips_data:
-            left = self._data & self._seen.keys()
-            return {path: self._seen[path] for path in left} | found
+            return {path: one for path, one in self._seen.items() if self._is_data(path)} | found
         matched = {path for one in paths.globs for path in find_data(root, one)}
         data = {
             path: read_mark(os.path.join(root, path))
@@ -272,8 +263,10 @@ class WatchedFiles:
             start = "" if folder == "." else f"{folder}/"
             for name in self._list(folder):
                 data.setdefault(start + name, EXISTS)
-        self._data = {*data} - found.keys()
         return data | found
+
+    def _is_data(self, path: str) -> bool:
+        return self._watched.kind(path) in ("data", "name")
 
     def _sign(self, path: str) -> str:
         full = os.path.join(self._root, path)
