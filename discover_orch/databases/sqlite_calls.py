@@ -35,8 +35,6 @@ class OrdinaryConnection(sqlite3.Connection):
 
     _listener: Authorizer | None = None  # notes what is read and written, allows everything
     orch_authorizer: Authorizer | None = None  # the user's
-    #: As they were listed last; None where a statement has been run since, or may have been.
-    databases: list[tuple[str, str]] | None = None
 
     def set_listener(self, listener: Authorizer | None, *, is_exclusive: bool = False) -> None:
         """Call `listener` too for each statement prepared from now on, cached ones included.
@@ -100,13 +98,6 @@ def list_databases(conn: sqlite3.Connection) -> list[tuple[str, str]]:
     """The name and the absolute path of each database of a connection; "" for one without a file."""
     rows = ask_rows(conn, "PRAGMA database_list")
     return [(text_of(name), text_of(path or "")) for _, name, path in rows]
-
-
-def known_databases(conn: OrdinaryConnection) -> list[tuple[str, str]]:
-    """The same. They are listed again only where no tool has left the connection as it was."""
-    if conn.databases is None:
-        conn.databases = list_databases(conn)
-    return conn.databases
 
 
 def quote_path(path: str) -> str:

@@ -21,7 +21,6 @@ from discover_orch.databases.sqlite_calls import (
     autocommit_of,
     execute,
     is_really_open,
-    known_databases,
     level_of,
     list_databases,
     new_cursor,
@@ -170,16 +169,12 @@ class TransactionalConnection(OrdinaryConnection):
 
     def database_names(self) -> frozenset[str]:
         """The names of the databases before a step. Raises what SQLite raises."""
-        if self.statements is None:  # whether the step runs a statement is not noted
-            self.databases = None
-            return frozenset(name for name, _ in list_databases(self))
-        names = frozenset(name for name, _ in known_databases(self))
-        self.statements.is_silent = True  # the tool has not begun
+        names = frozenset(name for name, _ in list_databases(self))
+        if self.statements is not None:
+            self.statements.is_silent = True  # the tool has not begun
         return names
 
     def _drop_temporary_tables(self) -> None:
-        if self.databases is not None:  # the tool has run no statement
-            return
         with suppress(sqlite3.Error):  # a query on one of them is unfinished
             for kind, name in ask_rows(self, "SELECT type, name FROM sqlite_temp_master"):
                 if kind in ("table", "view"):

@@ -15,7 +15,6 @@ from discover_orch.databases.sqlite_calls import (
     ask,
     ask_rows,
     find_names,
-    known_databases,
     list_databases,
     text_of,
 )
@@ -68,7 +67,6 @@ class SqliteTableLog(TableLog):
         self._notes = StatementNotes()
         self._notes.on_attach = note_attach
         self._before: frozenset[str] | None = None  # the tables of `main` when the step began
-        self._may_have_set = True
         listen_to_errors()
 
     def begin_step(self) -> None:
@@ -90,10 +88,6 @@ class SqliteTableLog(TableLog):
     def resolve(self) -> None:
         notes = self._notes
         notes.finish()
-        is_heard = self._conn.statements is notes
-        self._may_have_set = not (is_heard and notes.is_silent)
-        if self._may_have_set:
-            self._conn.databases = None
         notes.tables_of_caller = None
         try:
             self._pause()
@@ -125,11 +119,8 @@ class SqliteTableLog(TableLog):
             return None
         return int(version)
 
-    def may_have_set(self) -> bool:
-        return self._may_have_set
-
     def _list_databases(self) -> None:
-        others = [one for one in known_databases(self._conn) if one[0] not in (MAIN, TEMP)]
+        others = [one for one in list_databases(self._conn) if one[0] not in (MAIN, TEMP)]
         self.attached = tuple(os.path.realpath(path) for _, path in others if path)
         self._in_memory = frozenset(name.lower() for name, path in others if not path)
 

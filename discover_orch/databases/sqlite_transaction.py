@@ -76,8 +76,7 @@ class SqliteTransaction(Transaction):
 
     def restore_connection(self) -> None:
         """orch has dropped them. The next tool finds no database that this one has attached either."""
-        is_used = self._driver.databases is None  # by a statement of the tool
-        if self._attached and is_used and not self._driver.is_closed:
+        if self._attached and not self._driver.is_closed:
             self._driver.detach_new(self._attached)
             with suppress(sqlite3.Error):
                 if len({*self._attached} - {"temp"}) > 1:
