@@ -41,7 +41,7 @@ from discover_orch.staleness.variables_and_packages import secret_variables
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
-    from discover_orch.execution.executors.far_executor import FarSide
+    from discover_orch.execution.executors.remote_worker import FarSide, RemoteWorker
     from discover_orch.execution.observers import Observers
 
 
@@ -182,23 +182,18 @@ class _Session:
         return LocalExecutor(self._prepare, self._worker, is_warm=is_warm, start=self._start)
 
     def _build_executor(self, queue: StepQueue | None) -> Executor:
-        side, jobs = self._host.side, self._jobs
+        side, sources_of = self._host.side, self._tools.sources_of
+        if side is None and queue is None:
+            return self._alone or self._build_alone()
+        start: Callable[[], Supervisor | RemoteWorker] | None = self._start
+        prepare = replace(self._prepare, is_one_of_several=self._jobs > 1)
         if side is not None:
-            from discover_orch.execution.executors.far_executor import build_far_executor  # rare
+            from discover_orch.execution.executors.remote_worker import RemoteWorker  # rare
 
-            # The other machine reads its own `env_file`.
-            there = replace(self._prepare, is_one_of_several=jobs > 1, environment=None)
-            build_far = build_far_executor(side, there, self._registry, self._tools.sources_of)
-            return WorkerPool(build_far, build_far(), jobs)
-        if queue is not None:
-            build = partial(
-                LocalExecutor,
-                replace(self._prepare, is_one_of_several=True),
-                start=self._start,
-                sources_of=self._tools.sources_of,
-            )
-            return WorkerPool(build, build(self._worker), jobs)
-        return self._alone or self._build_alone()
+            start = partial(RemoteWorker, side, self._registry, sources_of)
+            prepare = replace(prepare, environment=None)  # that machine reads its own `env_file`
+        build = partial(LocalExecutor, prepare, start=start, sources_of=sources_of)
+        return WorkerPool(build, build(self._worker), self._jobs)
 
     def _find_idle_workers(self, queue: StepQueue | None) -> list[Problem]:
         """Why several workers are of no use, where someone has asked for them."""
@@ -279,10 +274,10 @@ def open_far_side(ready: ReadyRun, *, is_guest: bool = False) -> FarSide | None:
     view = ready.view
     if view.project.executor == "local":
         return None
-    from discover_orch.execution.executors import far_executor  # few runs need it
+    from discover_orch.execution.executors import remote_worker  # few runs need it
 
     tools = [step.tool for step in ready.plan.steps]
-    return far_executor.open_far_side(
+    return remote_worker.open_far_side(
         tools,
         view.registry,
         view.project,

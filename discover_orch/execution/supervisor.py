@@ -16,6 +16,7 @@ import sys
 import time
 from _socket import MSG_PEEK, socket
 from _thread import LockType, allocate_lock, get_native_id, start_new_thread
+from typing import Literal
 
 from msgspec import Struct
 
@@ -67,14 +68,19 @@ STOP_SIGNALS: tuple[tuple[float, signal.Signals], ...] = (
 )
 
 
-class WorkerDied(Struct, frozen=True, kw_only=True):
+class WorkerDied(
+    Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"
+):
     """The worker ended before it was asked to.
 
     One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the user's code
-    was when it crashed, if that is known.
+    was when it crashed, if that is known. A worker elsewhere is `refused` if it has not got its step and never will,
+    and `lost` if nobody knows whether and how it ended.
     """
 
     sentence: str
+    cause: Literal["crash", "refused", "lost"] = "crash"
+    hint: str = ""
     exit_code: int | None = None
     signal: str | None = None
     traceback: str = ""
@@ -82,7 +88,9 @@ class WorkerDied(Struct, frozen=True, kw_only=True):
     line: int | None = None
 
 
-class WorkerEnded(Struct, frozen=True, kw_only=True):
+class WorkerEnded(
+    Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"
+):
     """The worker ended after `Closed`. If it was killed or crashed, `sentence` says so.
 
     `threads` are those that kept it from ending; empty if it ended in time.
@@ -93,6 +101,10 @@ class WorkerEnded(Struct, frozen=True, kw_only=True):
 
 
 WorkerEvent = Message | WorkerDied | WorkerEnded
+#: What is to happen to a worker. `interrupt` and `kill`, after which it ends; `suspend` stops its processes, as Ctrl-Z
+#: does, and `resume` continues them.
+Word = Literal["interrupt", "kill", "suspend", "resume"]
+KILLED = "was killed by the second interrupt"
 
 _start_lock = allocate_lock()
 #: Workers and observers of this process, which are not orphans.
@@ -102,6 +114,8 @@ _others: set[int] | None = None  # children that this process had before its fir
 
 class Supervisor:
     """One worker. Made by `start`; done when `events` has given `WorkerDied` or `WorkerEnded`."""
+
+    runs_one_step = False
 
     def __init__(self, pid: int, pipes: Pipes, *, is_raw: bool, adopts: bool) -> None:
         self.pid = pid
@@ -190,6 +204,17 @@ class Supervisor:
                 break
         return []
 
+    def control(self, word: Word) -> None:
+        match word:
+            case "interrupt":
+                self.interrupt()
+            case "kill":
+                self.kill(KILLED)
+            case "suspend":
+                self.suspend()
+            case "resume":
+                self.resume()
+
     def interrupt(self) -> None:
         """Raises KeyboardInterrupt in the running tool. Later, `events` sends SIGTERM and SIGKILL."""
         if not self.is_over:
@@ -212,12 +237,12 @@ class Supervisor:
         if not self.is_over:
             kill_group(self.pid, signal.SIGCONT)
 
-    def lend_terminal(self, *, has_terminal: bool = True) -> None:
-        """Answers `DebuggerOpened`: hands over the controlling terminal, if there is one that `has_terminal`."""
+    def lend_terminal(self) -> None:
+        """Answers `DebuggerOpened`: hands over the controlling terminal, if there is one."""
         from discover_orch.execution.signal_handlers import LentTerminal  # only to debug
 
         with contextlib.suppress(OSError):
-            self._terminal = LentTerminal(self.pid) if has_terminal else None
+            self._terminal = LentTerminal(self.pid)
         self.send(Terminal(granted=self._terminal is not None))
 
     def close(self, timeout: float | None = None) -> list[WorkerEvent]:

@@ -6,17 +6,17 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from discover_orch.execution.run_events import Event
+from discover_orch.execution.supervisor import Word
 from discover_orch.model.tool_events import ToolStarted
 from discover_orch.planning.plan import Step
 
 #: Seconds after which a worker is asked again though none of its descriptors is readable.
 LONGEST_WAIT = 0.5
-Word = Literal["interrupt", "kill", "suspend", "resume"]
 
 
 class Executor(Protocol):
@@ -38,8 +38,7 @@ class Executor(Protocol):
         readable."""
 
     def control(self, word: Word) -> None:
-        """`interrupt`: interrupts what is running and starts nothing more. `kill`: kills everything at once. `suspend`
-        stops the processes, as Ctrl-Z does, and `resume` continues them."""
+        """`interrupt` and `kill` are for what is running; nothing more is started."""
 
     def finish(self, *, commits: bool = False) -> None:
         """Closes resources: nothing more will be submitted. `commits`: the run is one transaction, of one worker, and

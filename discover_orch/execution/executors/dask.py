@@ -28,19 +28,17 @@ from distributed.comm.addressing import parse_address
 from distributed.comm.registry import get_backend
 from distributed.core import Status
 
-from discover_orch.execution.executors import Word
 from discover_orch.execution.executors.far_side import (
     GONE,
-    Closed,
-    Ended,
     FromFar,
     Greeting,
     Mailbox,
-    Refused,
+    Silence,
     decode_from_far,
     encode_from_far,
     serve,
 )
+from discover_orch.execution.supervisor import Word, WorkerDied, WorkerEnded
 from discover_orch.model.errors import UsageError
 
 #: Seconds to reach a scheduler, and for a first worker.
@@ -64,7 +62,7 @@ class _Task:
 
     def __init__(self, side: DaskSide, attempt: str) -> None:
         self._side, self._attempt = side, attempt
-        self.messages: list[FromFar | Closed] = []
+        self.messages: list[FromFar | Silence] = []
         self.task = self.worker = ""
         self.future: Future[None] | None = None
         self.done_at: float | None = None
@@ -77,7 +75,7 @@ class _Task:
     def stop(self, word: Word) -> None:
         self.lose("it was stopped")
 
-    def drain(self) -> list[FromFar | Closed]:
+    def drain(self) -> list[FromFar | Silence]:
         self._side.read()
         found, self.messages = self.messages, []
         return found
@@ -92,7 +90,7 @@ class _Task:
 
     def lose(self, sentence: str = "") -> None:
         if not self.is_closed:
-            self.messages.append(Closed(sentence=sentence))
+            self.messages.append(Silence(sentence=sentence))
             self.close()
 
     def close(self) -> None:
@@ -178,7 +176,7 @@ class DaskSide:
                 one.lose(f"its Dask worker {one.worker} was lost")
             return
         one.messages.append(message)
-        if isinstance(message, Ended | Refused):
+        if isinstance(message, WorkerDied | WorkerEnded):
             one.lose()
 
     def _end(self, attempt: str, status: str, error: str) -> None:

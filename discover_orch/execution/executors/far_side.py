@@ -1,8 +1,8 @@
-"""Carries out one attempt of a step where it really runs, under the same supervision as on orch's own machine.
+"""Supervises the worker of one attempt where it really runs.
 
 The far side says what it is (`Greeting`). orch answers with a `Start`, once for each attempt, then sends `Control`s,
-and gets all that happens, as the executor of this machine gives it. Each message is one JSON line. Nothing is pickled
-and nothing is evaluated. No message has a password of a database.
+and gets what the `Supervisor` gives. Each message is one JSON line. Nothing is pickled and nothing is evaluated. No
+message has a password of a database.
 
 `serve` is this talk. It does not know how its lines travel.
 
@@ -32,17 +32,22 @@ from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.config.file import build_project, find_root, read_config_bytes, read_env_file
-from discover_orch.execution.executors import Word
-from discover_orch.execution.executors.local import LocalExecutor
-from discover_orch.execution.supervisor import Supervisor
+from discover_orch.execution.supervisor import (
+    Supervisor,
+    Word,
+    WorkerDied,
+    WorkerEvent,
+)
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.encoding import content_hash, decode
 from discover_orch.model.errors import OrchError, UsageError
-from discover_orch.model.tool_events import ToolFinished, WorkerSaid
+from discover_orch.model.tool_events import DebuggerOpened, ToolFinished
 from discover_orch.state.lock import read_boot
 from discover_orch.worker.protocol import (
+    Finish,
     Prepare,
     RunStep,
+    Terminal,
     build_decoder,
     encode_line,
     has_loose_metrics,
@@ -72,7 +77,7 @@ class Control(Struct, frozen=True, kw_only=True, tag=True):
     word: Word
 
 
-class Greeting(Struct, frozen=True, kw_only=True, tag=True):
+class Greeting(Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
     """The far side is ready for a `Start`. The versions must be those of orch's own side; `host` is for messages."""
 
     version: str
@@ -89,27 +94,11 @@ class Greeting(Struct, frozen=True, kw_only=True, tag=True):
         return ""
 
 
-class Refused(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """The tool did not start and will not, for the reason that the sentence says. Nothing follows."""
-
-    message: str
-    hint: str = ""
+#: The last is `WorkerDied` or `WorkerEnded`.
+FromFar = Greeting | WorkerEvent
 
 
-class Said(Struct, frozen=True, kw_only=True, tag=True):
-    """What has happened, in order."""
-
-    events: tuple[WorkerSaid, ...]
-
-
-class Ended(Struct, frozen=True, kw_only=True, tag=True):
-    """All of this attempt has been said."""
-
-
-FromFar = Greeting | Refused | Said | Ended
-
-
-class Closed(Struct, frozen=True, kw_only=True):
+class Silence(Struct, frozen=True, kw_only=True):
     """Nothing more will be heard of an attempt. `sentence` says why, where not all has been said, and `printed` what
     stands in the place of a greeting."""
 
@@ -132,8 +121,7 @@ def folder_identity(path: str) -> str:
 
 
 def encode_from_far(message: FromFar) -> bytes:
-    is_loose = isinstance(message, Said) and any(map(has_loose_metrics, message.events))
-    return encode_line(message, is_loose=is_loose)
+    return encode_line(message, is_loose=has_loose_metrics(message))
 
 
 def decode_from_far(line: bytes) -> FromFar:
@@ -196,19 +184,19 @@ def serve(
     `interval` seconds, says too. `owns_process`: this process has no other children, so it may adopt and end what a
     tool leaves behind."""
     decoder = build_decoder(Start | Control)
-    heard: deque[Start | Control | None] = deque()
 
-    def read() -> None:
+    def read() -> list[Start | Control]:
+        found: list[Start | Control] = []
         for line in (*inbox.drain(), *((GONE,) if is_gone() else ())):
             # What cannot be read cannot be obeyed.
             with contextlib.suppress(ValueError):
-                heard.append(None if line == GONE else decode(line, decoder))
+                found.append(Control(word="kill") if line == GONE else decode(line, decoder))
+        return found
 
     send(build_greeting())
-    while not heard:
+    while not (heard := read()):
         select.select([inbox.wake], [], [], None if interval == math.inf else interval)
-        read()
-    start = heard.popleft()
+    start, *heard = heard
     if not isinstance(start, Start):
         return
     try:
@@ -216,26 +204,29 @@ def serve(
         worker = Supervisor.start(adopts_orphans=owns_process)
     except UsageError as error:
         (problem,) = error.problems
-        send(Refused(message=problem.message, hint=problem.hint))
+        send(refusal(problem.message, problem.hint))
         return
     except OSError as error:
-        send(Refused(message=f"its worker process cannot be started: {error}"))
+        send(refusal(f"its worker process cannot be started: {error}"))
         return
-    executor = LocalExecutor(prepare, worker, has_terminal=False)
-    executor.submit_order(start.order)
-    is_finishing = False
-    while not executor.is_over:
-        if executor.is_idle and not is_finishing:
-            is_finishing = True
-            executor.finish()
-        events = tuple(executor.events(interval, inbox.wake))
-        read()
-        while heard:
-            control = heard.popleft()
-            executor.control(control.word if isinstance(control, Control) else "kill")
-        if events:
-            send(Said(events=events))
-    send(Ended())
+    worker.send(prepare)
+    worker.send(start.order)
+    while not worker.is_over:
+        for one in heard:
+            if isinstance(one, Control):
+                worker.control(one.word)
+        for event in worker.events(interval, inbox.wake):
+            if isinstance(event, DebuggerOpened):
+                worker.send(Terminal(granted=False))
+                continue
+            if isinstance(event, ToolFinished) and not worker.is_over:
+                worker.send(Finish())
+            send(event)
+        heard = read()
+
+
+def refusal(sentence: str, hint: str = "") -> WorkerDied:
+    return WorkerDied(sentence=sentence, cause="refused", hint=hint)
 
 
 def prepare_here(start: Start) -> Prepare:
@@ -319,12 +310,10 @@ class OneTool:
         Thread(target=self._listen, daemon=True).start()
         serve(self._inbox, self._send, owns_process=True)
         if self._signal and self._code == 2:
-            self._send(Refused(message=f"it was ended by signal {self._signal} before it started"))
+            self._send(refusal(f"it was ended by signal {self._signal} before it started"))
         elif not self._has_answer:
             message = "its standard input is closed, so orch cannot send it anything"
-            self._send(
-                Refused(message=message, hint="docker run needs -i, and ssh must not get -n")
-            )
+            self._send(refusal(message, "docker run needs -i, and ssh must not get -n"))
         return 128 + self._signal if self._signal else self._code
 
     def _listen(self) -> None:
@@ -343,9 +332,10 @@ class OneTool:
             self._signal, self._signal_at = number, now
 
     def _send(self, message: FromFar) -> None:
-        for event in message.events if isinstance(message, Said) else ():
-            if isinstance(event, ToolFinished):
-                self._code = 0 if event.status == "passed" else 1
+        if isinstance(message, ToolFinished):
+            self._code = 0 if message.status == "passed" else 1
+        elif isinstance(message, WorkerDied) and message.cause == "crash":
+            self._code = 1
         rest = b"\n" + self._mark + encode_from_far(message)  # noise before may lack its newline
         try:
             while rest:

@@ -21,8 +21,13 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.execution.executors import Word
-from discover_orch.execution.supervisor import Supervisor, WorkerDied, WorkerEnded, WorkerEvent
+from discover_orch.execution.supervisor import (
+    Supervisor,
+    Word,
+    WorkerDied,
+    WorkerEnded,
+    WorkerEvent,
+)
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
@@ -47,8 +52,14 @@ from discover_orch.worker.protocol import (
     build_defaults,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.execution.executors.remote_worker import RemoteWorker
+
+    Worker = Supervisor | RemoteWorker
+
 SourcesOf = Callable[[Tool], Iterable[str]]
-KILLED = "was killed by the second interrupt"
+UNCLOSED = "resources of orchconf.py may not have been closed"
 #: How far a step is that was submitted and has not ended.
 Stage = Literal["waiting", "sent", "started", "committing"]
 
@@ -56,8 +67,7 @@ Stage = Literal["waiting", "sent", "started", "committing"]
 class LocalExecutor:
     """`worker` may have been started before the project was known. One that `is_warm` may still be importing ahead; if
     it ends before it has said anything, another takes its place. `start` starts a worker.
-    `sources_of` gives the files of a tool's code. `has_terminal`: tools may be debugged on the terminal of this
-    process."""
+    `sources_of` gives the files of a tool's code."""
 
     def __init__(
         self,
@@ -65,16 +75,16 @@ class LocalExecutor:
         worker: Supervisor | None = None,
         *,
         is_warm: bool = False,
-        start: Callable[[], Supervisor] | None = None,
+        start: Callable[[], Worker] | None = None,
         sources_of: SourcesOf = lambda tool: (),
-        has_terminal: bool = True,
     ) -> None:
         self._prepare = prepare
         self.sources_of = sources_of
-        self._start = start or partial(Supervisor.start, raw_output=prepare.raw_output)
-        self._worker = worker
+        self._start: Callable[[], Worker] = start or partial(
+            Supervisor.start, raw_output=prepare.raw_output
+        )
+        self._worker: Worker | None = worker
         self._is_silent = is_warm and worker is not None  # it has said nothing yet
-        self._has_terminal = has_terminal
         self._order: RunStep | None = None  # of the step that was submitted and has not ended
         self._stage: Stage = "waiting"
         self._events: list[WorkerEvent] = []  # read from the worker and not yet translated
@@ -88,6 +98,8 @@ class LocalExecutor:
 
     @property
     def is_idle(self) -> bool:
+        if self._is_retiring:
+            return False
         return self._order is None or (self._stage == "waiting" and self._is_interrupted)
 
     @property
@@ -99,9 +111,7 @@ class LocalExecutor:
         return self._order is None
 
     def submit(self, step: Step) -> None:
-        self.submit_order(build_order(step, self.sources_of(step.tool)))
-
-    def submit_order(self, order: RunStep) -> None:
+        order = build_order(step, self.sources_of(step.tool))
         self._order, self._stage, self._is_timed_out = order, "waiting", False
         if self._prepare.transaction == "run":  # of one worker
             self._order = order = replace(order, is_traced=self._prepare.is_traced)
@@ -130,7 +140,7 @@ class LocalExecutor:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline = None
             self._is_timed_out = True
-            self._worker.interrupt()
+            self._worker.control("interrupt")
 
     def filenos(self) -> tuple[int, ...]:
         """Descriptors that are readable when `events` has something."""
@@ -150,19 +160,10 @@ class LocalExecutor:
             self._suspended_at = now
         elif word == "resume" and self._deadline is not None:
             self._deadline += now - self._suspended_at
-        match word:
-            case _ if worker is None:
-                pass
-            case "interrupt" if (
-                not self._is_silent
-            ):  # else nothing has started that could end cleanly
-                worker.interrupt()
-            case "interrupt" | "kill":
-                worker.kill(KILLED)
-            case "suspend":
-                worker.suspend()
-            case "resume":
-                worker.resume()
+        if word == "interrupt" and self._is_silent:
+            word = "kill"  # nothing has started that could end cleanly
+        if worker is not None:
+            worker.control(word)
 
     def finish(self, *, commits: bool = False) -> None:
         if self._worker is not None and not self._worker.is_over and not self._is_retiring:
@@ -185,7 +186,7 @@ class LocalExecutor:
         self._worker.send(self._order)
         self._stage = "sent"
 
-    def _translate(self, event: WorkerEvent, worker: Supervisor) -> Iterator[WorkerSaid]:
+    def _translate(self, event: WorkerEvent, worker: Worker) -> Iterator[WorkerSaid]:
         order = self._order
         if self._is_silent:
             self._is_silent = False
@@ -206,11 +207,10 @@ class LocalExecutor:
                     yield replace(event, module=order.module)
             case ToolFinished() if order is not None:
                 yield self._end_tool(event, order, worker)
-            case DebuggerOpened():
+            case DebuggerOpened() if isinstance(worker, Supervisor):
                 self._deadline = None
-                if self._has_terminal:
-                    yield event
-                worker.lend_terminal(has_terminal=self._has_terminal)
+                yield event
+                worker.lend_terminal()
             case WorkerDied():
                 yield from self._on_worker_died(event)
             case WorkerEnded(sentence=sentence, threads=threads):
@@ -222,7 +222,7 @@ class LocalExecutor:
             case _:
                 yield event
 
-    def _end_tool(self, event: ToolFinished, order: RunStep, worker: Supervisor) -> ToolFinished:
+    def _end_tool(self, event: ToolFinished, order: RunStep, worker: Worker) -> ToolFinished:
         self._order = self._deadline = None
         status, error = event.status, event.error
         # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
@@ -232,50 +232,57 @@ class LocalExecutor:
         if self._is_timed_out and status == "failed" and error is not None:
             # A driver may have turned the interrupt into an error of its own.
             error = as_timeout(error, order.timeout)
-        if is_stopped:  # the worker is not used again
+        if is_stopped or worker.runs_one_step:  # the worker is not used again
             self._is_retiring = True
             if not worker.is_over:  # it may have ended while its answers were read
                 worker.send(Finish())
         return replace(event, status=status, error=error)
 
-    def _on_worker_died(self, event: WorkerDied) -> Iterator[WorkerSaid]:
-        sentence = event.sentence
+    def _on_worker_died(self, died: WorkerDied) -> Iterator[WorkerSaid]:
+        order, stage = self._order, self._stage
         self._deadline = None
         self._is_retiring = False
-        order, hint = self._order, "resources of orchconf.py may not have been closed"
-        if order is not None and self._stage in ("started", "committing"):
-            self._order = None
-            yield self._end_of_dead(order, event, sentence, "")
-        elif order is not None and self._is_interrupted:
-            self._order = None
+        if order is None or (stage == "waiting" and not self._is_interrupted):
+            if not self._is_interrupted:
+                yield death_note(died)
+            return
+        self._order = None
+        may_have_begun = stage in ("started", "committing")
+        may_have_begun |= stage == "sent" and died.cause == "lost"
+        if self._is_interrupted and not may_have_begun:
             yield ToolDeclined(module=order.module)
-        elif order is not None and self._stage == "sent":
-            self._order = None
-            sentence = f"the worker process {sentence} before the tool started"
-            yield self._end_of_dead(order, event, sentence, hint)
-        elif not self._is_interrupted:
-            message = f"the worker process {sentence}"
-            yield RunNote(problem=Problem(code="worker-died", message=message, hint=hint))
+        else:
+            yield self._end_of_dead(order, died)
 
-    def _end_of_dead(
-        self, order: RunStep, died: WorkerDied, sentence: str, hint: str
-    ) -> ToolFinished:
-        """How a tool ended whose worker died. `sentence` says how the process ended."""
+    def _end_of_dead(self, order: RunStep, died: WorkerDied) -> ToolFinished:
+        """How a tool ended whose worker died."""
         status: ToolStatus = "interrupted" if self._is_interrupted else "failed"
+        sentence, hint = died.sentence, died.hint
+        match died.cause, self._stage:
+            case "crash", "sent":
+                sentence = f"the worker process {sentence} before the tool started"
+                hint = UNCLOSED
+            case "lost", "sent":
+                sentence += " before it reported whether the tool had started"
+            case "lost", "started":
+                sentence += " while the tool ran"
         failure = Failure(
             kind="crash",
-            type=died.signal or "crash",
+            type=died.signal or died.cause,
             message=sentence,
-            path=died.path or order.path,
+            path=None if died.cause == "refused" else died.path or order.path,
             line=died.line,
             traceback=died.traceback,
             hint=hint,
         )
         if self._is_timed_out:
             failure = as_timeout(failure, order.timeout, f", {sentence}")
-        if self._stage == "committing":
+        if self._stage == "committing" or died.cause == "lost":
             status = "unknown"
-            message = f"{failure.message} during its commit: what it wrote may be in the database"
+            what = (
+                " during its commit: what it" if self._stage == "committing" else ": what the tool"
+            )
+            message = f"{failure.message}{what} wrote may be in the database"
             failure = replace(failure, message=message)
         if failure.traceback and not self._is_timed_out:  # else it ends with the message
             failure = replace(failure, traceback=f"{failure.traceback}{failure.message}\n")
@@ -339,6 +346,18 @@ def as_timeout(error: Failure, timeout: float | None, more: str = "") -> Failure
     where = error.traceback.removesuffix("KeyboardInterrupt\n")
     traceback = f"{where}{message}\n" if where else ""
     return replace(error, kind="timeout", type="timeout", message=message, traceback=traceback)
+
+
+def death_note(died: WorkerDied) -> RunNote:
+    """The worker died between two tools, or while it closed its resources."""
+    is_lost = died.cause == "lost"
+    problem = Problem(
+        code="worker-died",
+        message=died.sentence if is_lost else f"the worker process {died.sentence}",
+        hint=UNCLOSED,
+        severity="warning" if is_lost else "error",
+    )
+    return RunNote(problem=problem)
 
 
 def ending_note(sentence: str, threads: tuple[str, ...]) -> RunNote:
