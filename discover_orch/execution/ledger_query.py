@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.execution.executors.local import build_prepare
+from discover_orch.execution.executors.worker_driver import build_prepare
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import SqliteUrl, is_in_memory, read_database_url
 from discover_orch.model.errors import Failure, Problem

@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.event_masking import Masking
-from discover_orch.execution.executors import Executor, WorkerPool
-from discover_orch.execution.executors.local import LocalExecutor, build_prepare
+from discover_orch.execution.executors import Executor
+from discover_orch.execution.executors.worker_driver import WorkerDriver, build_prepare
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event, RunFinished
@@ -33,11 +33,13 @@ from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
 from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.observation import WRITTEN
+from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.variables_and_packages import secret_variables
+from discover_orch.worker.protocol import Prepare
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
@@ -101,7 +103,13 @@ class _Session:
         self._plan, self._settings, self._host = plan, settings, host
         self._registry, self._project = registry, project = view.registry, view.project
         self._jobs = settings.jobs if host.side is None else host.side.jobs
-        self._start = partial(Supervisor.start, adopts_orphans=False) if host.is_guest else None
+        self._start: Callable[[], Supervisor | RemoteWorker] = partial(
+            Supervisor.start, raw_output=settings.is_raw, adopts_orphans=not host.is_guest
+        )
+        if host.side is not None:
+            from discover_orch.execution.executors.remote_worker import RemoteWorker  # rare
+
+            self._start = partial(RemoteWorker, host.side, registry, self._sources_of)
         self._prepare = build_prepare(
             registry,
             project,
@@ -119,9 +127,10 @@ class _Session:
             self._prepare = replace(self._prepare, environment=environ)
         elif host.interpreter is not None:
             self._worker = Supervisor.start(interpreter=host.interpreter)
-        self._alone: LocalExecutor | None = None
+        self._first: WorkerDriver | None = None
         if self._jobs == 1 and host.side is None and not project.ledger:
-            self._alone = self._build_alone()  # gets ready while the recorder reads the code
+            # It gets ready while the recorder reads the code.
+            self._first = self._build_driver(self._prepare, self._worker)
         # What tells this run from others in the ledger. `secrets` takes 4 ms to import.
         key = os.urandom(8).hex() if project.ledger else ""
         self._recorder = Recorder(
@@ -145,9 +154,8 @@ class _Session:
         queue = None
         if self._jobs > 1:
             queue = build_queue(plan, self._registry, self._project, tools.has_known_use)
-        executor = self._build_executor(queue)
-        if is_alone := isinstance(executor, LocalExecutor):
-            executor.sources_of = tools.sources_of
+        executor = self._build_executor(1 if queue is None else self._jobs)
+        is_alone = queue is None and self._host.side is None
         run = Run(
             plan,
             self._registry,
@@ -177,23 +185,24 @@ class _Session:
         )
         yield from self._carry_out(events, executor, requests)
 
-    def _build_alone(self) -> LocalExecutor:
-        is_warm = self._host.watched is not None
-        return LocalExecutor(self._prepare, self._worker, is_warm=is_warm, start=self._start)
+    def _sources_of(self, tool: Tool) -> Mapping[str, str]:
+        return self._tools.sources_of(tool)
 
-    def _build_executor(self, queue: StepQueue | None) -> Executor:
-        side, sources_of = self._host.side, self._tools.sources_of
-        if side is None and queue is None:
-            return self._alone or self._build_alone()
-        start: Callable[[], Supervisor | RemoteWorker] | None = self._start
-        prepare = replace(self._prepare, is_one_of_several=self._jobs > 1)
-        if side is not None:
-            from discover_orch.execution.executors.remote_worker import RemoteWorker  # rare
+    def _build_driver(self, prepare: Prepare, worker: Supervisor | None = None) -> WorkerDriver:
+        return WorkerDriver(
+            prepare,
+            worker,
+            is_warm=self._host.watched is not None,
+            start=self._start,
+            sources_of=self._sources_of,
+        )
 
-            start = partial(RemoteWorker, side, self._registry, sources_of)
+    def _build_executor(self, size: int) -> Executor:
+        prepare = replace(self._prepare, is_one_of_several=size > 1)
+        if self._host.side is not None:
             prepare = replace(prepare, environment=None)  # that machine reads its own `env_file`
-        build = partial(LocalExecutor, prepare, start=start, sources_of=sources_of)
-        return WorkerPool(build, build(self._worker), self._jobs)
+        build = partial(self._build_driver, prepare)
+        return Executor(build, self._first or build(self._worker), size)
 
     def _find_idle_workers(self, queue: StepQueue | None) -> list[Problem]:
         """Why several workers are of no use, where someone has asked for them."""
@@ -271,19 +280,13 @@ class _Session:
 def open_far_side(ready: ReadyRun, *, is_guest: bool = False) -> FarSide | None:
     """Where the steps are carried out; None for this machine. A guest is in the process of another program. Raises
     UsageError if that cannot be used."""
-    view = ready.view
-    if view.project.executor == "local":
+    if ready.view.project.executor == "local":
         return None
     from discover_orch.execution.executors import remote_worker  # few runs need it
 
-    tools = [step.tool for step in ready.plan.steps]
+    jobs, has_jobs = ready.jobs, ready.has_jobs
     return remote_worker.open_far_side(
-        tools,
-        view.registry,
-        view.project,
-        jobs=ready.jobs,
-        has_jobs=ready.has_jobs,
-        is_guest=is_guest,
+        ready.plan, ready.view, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest
     )
 
 

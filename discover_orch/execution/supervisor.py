@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 SWEEP_TIME = 1.0
 POLL_INTERVAL = 0.05  # seconds, if the system has no descriptor for the end of a process
+WRITE_INTERVAL = 0.005  # seconds, while a long order is written
 
 #: Seconds in which the thread ends that answers the kernel, unless a process of the worker goes on.
 TIME_TO_ANSWER = 0.2
@@ -131,7 +132,9 @@ class Supervisor:
         self._descendants: set[int] = set()  # descendants seen before it was killed
         self._terminal: LentTerminal | None = None
         self._poll = select.poll()
-        for fd in self.filenos():
+        readable = (pipes.messages, pipes.out, pipes.err, pipes.pidfd)
+        self._readable = [fd for fd in readable if fd >= 0]
+        for fd in self._readable:
             self._poll.register(fd, select.POLLIN)
         self._answering = allocate_lock()  # held as long as the thread lives
         self._answering.acquire()
@@ -170,8 +173,7 @@ class Supervisor:
 
     def filenos(self) -> tuple[int, ...]:
         """Descriptors that are readable when `events` has something."""
-        pipes = self._pipes
-        return tuple(fd for fd in (pipes.messages, pipes.out, pipes.err, pipes.pidfd) if fd >= 0)
+        return tuple(self._readable)
 
     def send(self, order: Order) -> None:
         """Never blocks: what the pipe does not take is written by `events`."""
@@ -205,37 +207,26 @@ class Supervisor:
         return []
 
     def control(self, word: Word) -> None:
+        """`interrupt` raises KeyboardInterrupt in the running tool. Later, `events` sends SIGTERM and SIGKILL."""
+        if self.is_over:
+            return
         match word:
             case "interrupt":
-                self.interrupt()
+                now = time.monotonic()
+                self._exit.interrupt(now)
+                self._send_due_signals(now)
             case "kill":
                 self.kill(KILLED)
             case "suspend":
-                self.suspend()
+                kill_group(self.pid, signal.SIGSTOP)
             case "resume":
-                self.resume()
-
-    def interrupt(self) -> None:
-        """Raises KeyboardInterrupt in the running tool. Later, `events` sends SIGTERM and SIGKILL."""
-        if not self.is_over:
-            now = time.monotonic()
-            self._exit.interrupt(now)
-            self._send_due_signals(now)
+                kill_group(self.pid, signal.SIGCONT)
 
     def kill(self, reason: str = "") -> None:
         """Kills the worker and its descendants."""
         if not self.is_over:
             self._exit.kill_reason = self._exit.kill_reason or reason
             self._signal(signal.SIGKILL)
-
-    def suspend(self) -> None:
-        """Stops the worker's processes, as Ctrl-Z does, until `resume`."""
-        if not self.is_over:
-            kill_group(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        if not self.is_over:
-            kill_group(self.pid, signal.SIGCONT)
 
     def lend_terminal(self) -> None:
         """Answers `DebuggerOpened`: hands over the controlling terminal, if there is one."""
@@ -276,6 +267,8 @@ class Supervisor:
     def next_deadline(self, now: float) -> float:
         """When something must be done even if nothing arrives; infinite if nothing is due."""
         due = self._exit.due()
+        if self._unsent:
+            return min(due, now + WRITE_INTERVAL)
         return due if self._pipes.pidfd >= 0 else min(due, now + POLL_INTERVAL)
 
     def _send_due_signals(self, now: float) -> None:
@@ -313,7 +306,8 @@ class Supervisor:
         return said
 
     def _stop_polling(self, fd: int) -> None:
-        with contextlib.suppress(KeyError):
+        if fd in self._readable:
+            self._readable.remove(fd)
             self._poll.unregister(fd)
 
     def _write(self, data: bytes) -> None:

@@ -57,7 +57,7 @@ class WarmWorker:
             discard_worker(worker)
             return None
         if worker is not None:
-            worker.resume()  # if something has stopped it
+            worker.control("resume")  # if something has stopped it
         return worker
 
     def close(self) -> None:

@@ -181,7 +181,7 @@ Message = WorkerSaid | Committing | Closed | Answer
 _encoder = msgspec.json.Encoder()
 
 
-def encode_message(message: Message) -> bytes:
+def encode_message(message: Struct) -> bytes:
     """One line of JSON, with its newline."""
     return encode_line(message, is_loose=has_loose_metrics(message))
 

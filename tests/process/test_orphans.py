@@ -191,7 +191,7 @@ def test_the_ladder_leaves_nobody(project: Project, way: str) -> None:
         worker.send("tool", extra={"way": "", "end": ""})
         worker.until_printed("deaf")
         pids = find_marked(mark)
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         worker.until_over()
         assert_gone(pids, mark)
 

@@ -45,7 +45,7 @@ def test_an_interrupt_is_a_keyboard_interrupt_in_the_tool(project: Project) -> N
     with DrivenWorker(root) as worker:
         step = worker.send("slow")
         worker.until_printed("ready")
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         ended = worker.until(is_finished)
         assert ended.status == "interrupted"
         assert worker.output(step).endswith("caught\n")
@@ -69,7 +69,7 @@ def test_it_reaches_a_tool_that_waits(project: Project, body: str) -> None:
     with DrivenWorker(root) as worker:
         worker.send("slow")
         worker.until_printed("ready")
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         if "sqlite3.connect" not in body:
             assert worker.until(is_finished).status == "interrupted"
             worker.finish()
@@ -110,7 +110,7 @@ def test_it_reaches_an_async_tool(project: Project, where: str) -> None:
     with DrivenWorker(root) as worker:
         step = worker.send("slow")
         worker.until_printed("ready")
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         ended = worker.until(is_finished)
         assert (ended.status, ended.error.path) == ("interrupted", "slow.py")
         assert worker.output(step).splitlines()[0] == "ready"
@@ -122,7 +122,7 @@ def test_one_that_comes_while_nothing_runs_ends_what_follows_at_once(project: Pr
     root = project({"good.py": "def run(): pass\n", "next.py": "open('made', 'w')\n"})
     with DrivenWorker(root) as worker:
         worker.run("good")
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         assert worker.run("next").status == "interrupted"
         assert not (root / "made").exists()
         worker.finish()
@@ -156,7 +156,7 @@ def test_the_ladder_ends_a_tool_that_does_not_listen(project: Project, setup: st
         worker.send("deaf")
         worker.until_printed("ready")
         started = time.monotonic()
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         died = worker.until_over()
         assert isinstance(died, WorkerDied)
         assert died.sentence == f"did not stop within {at} s of the interrupt and was killed"
@@ -206,7 +206,7 @@ def test_a_resource_that_hangs_is_given_a_second_and_the_others_are_closed(
         worker.send("uses", "slow")
         worker.supervisor.send(Finish())
         worker.until_printed("hanging")
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         assert isinstance(worker.until_over(), WorkerDied if deaf else WorkerEnded)
     assert (root / "closed").exists() is not deaf
 
@@ -229,7 +229,7 @@ def test_an_interrupt_while_a_resource_opens_waits_until_it_is_open(project: Pro
     with DrivenWorker(root, needs={"slow": []}) as worker:
         step = worker.send("uses", "slow")
         worker.until_printed("opening")
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         assert worker.until(is_finished).status == "interrupted"
         worker.finish()
         assert worker.output(step) == "opening\nopened\nclosed\n"
@@ -258,14 +258,14 @@ def test_a_stopped_worker_goes_on_and_can_be_interrupted(project: Project) -> No
     with DrivenWorker(root) as worker:
         worker.send("count")
         worker.until_printed("tick")
-        worker.supervisor.suspend()
+        worker.supervisor.control("suspend")
         deadline = time.monotonic() + 60
         while worker.supervisor.events(0.2):  # what was in the pipe
             assert time.monotonic() < deadline
-        worker.supervisor.resume()
+        worker.supervisor.control("resume")
         worker.until_printed("tick")
-        worker.supervisor.suspend()
-        worker.supervisor.interrupt()
+        worker.supervisor.control("suspend")
+        worker.supervisor.control("interrupt")
         worker.until(is_finished)
         worker.finish()
 
@@ -319,7 +319,7 @@ def test_closing_is_counted_exactly_once_whenever_it_is_interrupted(
             worker.send("tool", "conn", "second")
         worker.until(lambda event: isinstance(event, ToolStarted))
         time.sleep(chance.random() * 0.01)
-        worker.supervisor.interrupt()
+        worker.supervisor.control("interrupt")
         worker.supervisor.send(Finish())
         assert isinstance(worker.until_over(), WorkerEnded), worker.seen
         assert not worker.messages(RunNote)

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from discover_orch.config.file import name_table
 from discover_orch.config.project import Project
 from discover_orch.config.settings import Command
-from discover_orch.execution.executors.far_side import FromFar, Silence, decode_from_far
-from discover_orch.execution.supervisor import Word
+from discover_orch.execution.executors.far_side import FromFar, decode_from_far
+from discover_orch.execution.supervisor import Word, WorkerDied
 from discover_orch.model.errors import UsageError
 from discover_orch.worker.spawn import open_pid
 
@@ -105,8 +105,8 @@ class _Process:
             due = min(due, now + POLL_INTERVAL)
         return due
 
-    def drain(self) -> list[FromFar | Silence]:
-        found: list[FromFar | Silence] = []
+    def drain(self) -> list[FromFar]:
+        found: list[FromFar] = []
         self.send(b"")
         code = self._process.poll()  # before the last of its words is read
         while self._ended_at is None:
@@ -142,14 +142,17 @@ class _Process:
         self._has_greeted = True
         return [message]
 
-    def _tell_end(self, code: int) -> Silence:
-        if self._is_garbled:
-            return Silence(sentence=f"{self._name} garbled the output of the tool's worker")
+    def _tell_end(self, code: int) -> WorkerDied:
         ended = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        if self._is_garbled:
+            ended = "garbled the output of the tool's worker"
+        if self._has_greeted or self._is_garbled:
+            return WorkerDied(sentence=f"{self._name} {ended}", cause="lost")
         noise = (self._noise or self._unread).decode("utf-8", "replace").strip()[-200:]
-        return Silence(
-            sentence=f"{self._name} {ended}",
-            printed=f", and printed: {noise}" if noise else "",
+        printed = f", and printed: {noise}" if noise else ""
+        return WorkerDied(
+            sentence=f"{self._name} {ended} before the tool started{printed}",
+            cause="refused",
             hint=f"try it with: {shlex.join(self._words)}",
         )
 

@@ -33,20 +33,19 @@ from discover_orch.execution.executors.far_side import (
     FromFar,
     Greeting,
     Mailbox,
-    Silence,
     decode_from_far,
-    encode_from_far,
     serve,
 )
 from discover_orch.execution.supervisor import Word, WorkerDied, WorkerEnded
 from discover_orch.model.errors import UsageError
+from discover_orch.worker.protocol import encode_message
 
 #: Seconds to reach a scheduler, and for a first worker.
 TIME_TO_CONNECT, TIME_FOR_WORKERS = 10, 10
 #: Seconds between two pings, and the number of them that a worker may miss.
 PING, MOST_MISSED = 2.0, 2
-#: Seconds from the end of a task until what it said must have come, and until an empty cluster has a worker again.
-TIME_TO_HEAR, TIME_TO_REFILL = 10.0, 60.0
+#: Seconds until an empty cluster must have a worker again.
+TIME_TO_REFILL = 60.0
 #: Seconds to leave the cluster at the end of a run, and one that does not answer.
 TIME_TO_CLOSE, TIME_TO_LEAVE = 5.0, 1.0
 #: Seconds without a ping after which orch is taken to be gone.
@@ -62,12 +61,11 @@ class _Task:
 
     def __init__(self, side: DaskSide, attempt: str) -> None:
         self._side, self._attempt = side, attempt
-        self.messages: list[FromFar | Silence] = []
+        self.messages: list[FromFar] = []
         self.task = self.worker = ""
         self.future: Future[None] | None = None
-        self.done_at: float | None = None
         self.missed = 0
-        self.is_closed = False
+        self.is_over = False
 
     def send(self, line: bytes) -> None:
         self._side.deliver(self.worker, self.task, line)
@@ -75,7 +73,7 @@ class _Task:
     def stop(self, word: Word) -> None:
         self.lose("it was stopped")
 
-    def drain(self) -> list[FromFar | Silence]:
+    def drain(self) -> list[FromFar]:
         self._side.read()
         found, self.messages = self.messages, []
         return found
@@ -84,17 +82,15 @@ class _Task:
         return (self._side.wake,)
 
     def next_deadline(self, now: float) -> float:
-        if self.messages:
-            return now
-        return math.inf if self.done_at is None else self.done_at + TIME_TO_HEAR
+        return now if self.messages else math.inf
 
-    def lose(self, sentence: str = "") -> None:
-        if not self.is_closed:
-            self.messages.append(Silence(sentence=sentence))
+    def lose(self, sentence: str) -> None:
+        if not self.is_over:
+            self.messages.append(WorkerDied(sentence=sentence, cause="lost"))
             self.close()
 
     def close(self) -> None:
-        self.is_closed = True
+        self.is_over = True
         self._side.forget(self._attempt)
         if self.future is not None:
             self.future.release()  # one that is held runs again if its worker is lost
@@ -161,10 +157,6 @@ class DaskSide:
     def read(self) -> None:
         for call in self._news.drain():
             call()
-        now = time.monotonic()
-        for one in [*self._tasks.values()]:
-            if one.done_at is not None and now - one.done_at > TIME_TO_HEAR:
-                one.lose("its Dask task ended")
 
     def _hear(self, attempt: str, task: str, worker: str, message: FromFar) -> None:
         one = self._tasks.get(attempt)
@@ -177,19 +169,19 @@ class DaskSide:
             return
         one.messages.append(message)
         if isinstance(message, WorkerDied | WorkerEnded):
-            one.lose()
+            one.close()
 
     def _end(self, attempt: str, status: str, error: str) -> None:
-        """The task has ended. What it said comes before, or soon."""
+        """The task has ended. What one that has greeted said comes before, or soon; else the pings miss it."""
         one = self._tasks.get(attempt)
         if one is None:
             return
-        if status == "finished":
-            one.done_at = time.monotonic()
-        elif status in ("cancelled", "lost"):
+        if status in ("cancelled", "lost"):
             self._disconnect()
-        else:
+        elif status == "error":
             one.lose(f"its Dask task ended with {error}")
+        elif not one.task:
+            one.lose("its Dask task ended")
 
     def _disconnect(self) -> None:
         self._is_lost = True
@@ -330,7 +322,7 @@ def run_attempt(run: str, attempt: str) -> None:
     worker, name = get_worker(), os.urandom(8).hex()
 
     def send(message: FromFar) -> None:
-        line = encode_from_far(message).decode()
+        line = encode_message(message).decode()
         worker.log_event(run, (attempt, name, worker.address, line))
 
     task = _Running(run, worker)

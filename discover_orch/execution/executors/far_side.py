@@ -20,7 +20,6 @@ import platform
 import select
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Lock, Thread
@@ -32,12 +31,7 @@ from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.config.file import build_project, find_root, read_config_bytes, read_env_file
-from discover_orch.execution.supervisor import (
-    Supervisor,
-    Word,
-    WorkerDied,
-    WorkerEvent,
-)
+from discover_orch.execution.supervisor import Supervisor, Word, WorkerDied, WorkerEvent
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.encoding import content_hash, decode
 from discover_orch.model.errors import OrchError, UsageError
@@ -50,7 +44,7 @@ from discover_orch.worker.protocol import (
     Terminal,
     build_decoder,
     encode_line,
-    has_loose_metrics,
+    encode_message,
 )
 
 
@@ -98,15 +92,6 @@ class Greeting(Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
 FromFar = Greeting | WorkerEvent
 
 
-class Silence(Struct, frozen=True, kw_only=True):
-    """Nothing more will be heard of an attempt. `sentence` says why, where not all has been said, and `printed` what
-    stands in the place of a greeting."""
-
-    sentence: str = ""
-    printed: str = ""
-    hint: str = ""
-
-
 def build_greeting() -> Greeting:
     """That of this process."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -118,10 +103,6 @@ def folder_identity(path: str) -> str:
     can have the same name, and their Linux kernels have chosen other ids when they started."""
     found = os.stat(path)
     return f"{read_boot() or platform.node()}:{found.st_dev}:{found.st_ino}"
-
-
-def encode_from_far(message: FromFar) -> bytes:
-    return encode_line(message, is_loose=has_loose_metrics(message))
 
 
 def decode_from_far(line: bytes) -> FromFar:
@@ -167,8 +148,8 @@ class Mailbox(Generic[Item]):
             os.close(self._writer)
 
 
-#: What stands in place of a line when orch is not there any more: the tool is ended, and nothing needs to be said.
-GONE = b""
+#: What is heard when orch is not there any more: the tool is ended, and nothing needs to be said.
+GONE = encode_line(Control(word="kill"))
 
 
 def serve(
@@ -190,7 +171,7 @@ def serve(
         for line in (*inbox.drain(), *((GONE,) if is_gone() else ())):
             # What cannot be read cannot be obeyed.
             with contextlib.suppress(ValueError):
-                found.append(Control(word="kill") if line == GONE else decode(line, decoder))
+                found.append(decode(line, decoder))
         return found
 
     send(build_greeting())
@@ -286,8 +267,6 @@ def _hash_file(path: str) -> str:
 # Behind a command.
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: Seconds within which a signal that comes again is the same: `timeout` sends it to its child and to the whole group.
-SAME_SIGNAL = 0.5
 
 
 class OneTool:
@@ -299,7 +278,6 @@ class OneTool:
         self._code = 2
         self._has_answer = False  # orch has sent a line
         self._signal = 0
-        self._signal_at = 0.0
         # What else is written to stdout, as by libraries, must not come between the lines.
         self._out = os.dup(1)
         os.dup2(2, 1)
@@ -324,19 +302,17 @@ class OneTool:
         self._inbox.put(GONE)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        now = time.monotonic()
-        is_same = number == self._signal and now - self._signal_at < SAME_SIGNAL
-        if not is_same:
-            word: Word = "kill" if self._signal else "interrupt"
-            self._inbox.put(encode_line(Control(word=word)))
-            self._signal, self._signal_at = number, now
+        """Interrupts the tool, once: a worker that does not end then is killed soon."""
+        if not self._signal:
+            self._signal = number
+            self._inbox.put(encode_line(Control(word="interrupt")))
 
     def _send(self, message: FromFar) -> None:
         if isinstance(message, ToolFinished):
             self._code = 0 if message.status == "passed" else 1
         elif isinstance(message, WorkerDied) and message.cause == "crash":
             self._code = 1
-        rest = b"\n" + self._mark + encode_from_far(message)  # noise before may lack its newline
+        rest = b"\n" + self._mark + encode_message(message)  # noise before may lack its newline
         try:
             while rest:
                 rest = rest[os.write(self._out, rest) :]

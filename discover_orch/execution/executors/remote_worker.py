@@ -1,8 +1,8 @@
-"""A worker on a `FarSide`, behind a command or on a Dask cluster, used as a `Supervisor` on this machine is.
+"""A worker on a `FarSide`, behind a command or on a Dask cluster, used as the `Supervisor` of one on this machine is.
 
-There `far_side` supervises it. The executor of this machine gives it one step, and times and interrupts it. An attempt
-greets, and is started by the answer, which orch gives once: so it starts at most once, and one without an answer has
-not started. One of which nothing more will be heard after that is lost. What cannot be used is refused before the run
+There `far_side` supervises it. Here a `WorkerDriver` gives it one step, times it and interrupts it. An attempt greets,
+and is started by the answer, which orch gives once: so it starts at most once, and one without an answer has not
+started. One of which nothing more will be heard after that is lost. What cannot be used is refused before the run
 begins. Nothing here is imported for a run on this machine alone.
 """
 
@@ -25,7 +25,6 @@ from discover_orch.execution.executors.far_side import (
     Control,
     FromFar,
     Greeting,
-    Silence,
     Start,
     folder_identity,
 )
@@ -33,6 +32,8 @@ from discover_orch.execution.supervisor import Word, WorkerDied, WorkerEnded, Wo
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import UsageError
 from discover_orch.model.tool import Tool
+from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.current_inputs import takes_connection
 from discover_orch.worker.protocol import Order, Prepare, RunStep, encode_line
 
@@ -44,13 +45,15 @@ TIME_TO_ANSWER, TIME_TO_DIE = 20.0, 1.0
 class Channel(Protocol):
     """The way to one attempt on the far side, and back."""
 
+    is_over: bool  # nothing more will be heard of the attempt
+
     def send(self, line: bytes) -> None: ...
 
     def stop(self, word: Word) -> None:
         """`interrupt` or `kill`: ends an attempt that has got no answer to its greeting, so that it never starts."""
 
-    def drain(self) -> list[FromFar | Silence]:
-        """The new messages. The last of all is `Silence`."""
+    def drain(self) -> list[FromFar]:
+        """The new messages. The last of all says that the worker has ended, or is lost."""
 
     def filenos(self) -> tuple[int, ...]:
         """Descriptors that are readable when `drain` may have something."""
@@ -112,15 +115,20 @@ class RemoteWorker:
                 self._last = WorkerDied(sentence=sentence, cause="refused")
                 self._give_up_at = 0.0
 
-    def events(self, timeout: float, wake: int) -> list[WorkerEvent]:
+    def events(self, timeout: float) -> list[WorkerEvent]:
         """What has arrived; does not wait."""
-        found = []
-        for message in self._channel.drain() if self._channel is not None else ():
-            found += self._hear(message)
-        if not self.is_over and time.monotonic() >= self._give_up_at:
-            found += self._hear(Silence(sentence=f"{self._far.name} did not answer"))
-            if self._channel is not None:
-                self._channel.close()
+        channel = self._channel
+        found: list[WorkerEvent] = []
+        for message in channel.drain() if channel is not None else ():
+            match message:
+                case Greeting():
+                    self._answer(message)
+                case WorkerDied() | WorkerEnded():
+                    self._last = self._last or message
+                case _:
+                    found.append(message)
+        if (channel is not None and channel.is_over) or time.monotonic() >= self._give_up_at:
+            found.append(self._end())
         return found
 
     def filenos(self) -> tuple[int, ...]:
@@ -144,19 +152,6 @@ class RemoteWorker:
         elif word in ("interrupt", "kill"):  # it may still be waiting in a queue
             self._is_stopped = True
             channel.stop(word)
-
-    def _hear(self, message: FromFar | Silence) -> list[WorkerEvent]:
-        match message:
-            case Greeting():
-                self._answer(message)
-            case WorkerDied() | WorkerEnded():
-                self._last = message
-            case Silence():
-                self.is_over = True
-                return [self._last or self._note_silence(message)]
-            case _:
-                return [message]
-        return []
 
     def _answer(self, greeting: Greeting) -> None:
         """Once: so it starts at most once."""
@@ -182,28 +177,25 @@ class RemoteWorker:
             folder=folder_identity(prepare.root),
         )
 
-    def _note_silence(self, silence: Silence) -> WorkerDied:
-        sentence = silence.sentence or f"{self._far.name} did not report how the tool ended"
-        if self._start is None:
-            return WorkerDied(sentence=sentence, cause="lost")
-        sentence = f"{sentence} before the tool started{silence.printed}"
-        return WorkerDied(sentence=sentence, cause="refused", hint=silence.hint)
+    def _end(self) -> WorkerDied | WorkerEnded:
+        self.is_over = True
+        if self._channel is not None:
+            self._channel.close()
+        last = self._last or WorkerDied(sentence=f"{self._far.name} did not answer", cause="lost")
+        if self._start is not None and isinstance(last, WorkerDied) and last.cause == "lost":
+            return WorkerDied(sentence=f"{last.sentence} before the tool started", cause="refused")
+        return last
 
 
 def open_far_side(
-    tools: list[Tool],
-    registry: Registry,
-    project: Project,
-    *,
-    jobs: int,
-    has_jobs: bool,
-    is_guest: bool,
+    plan: Plan, view: ProjectView, *, jobs: int, has_jobs: bool, is_guest: bool
 ) -> FarSide:
-    """The far side of `project.executor`, which is not local. Without `has_jobs` the user has not said how many tools
-    may run at once. A guest leaves the process of its program as it is. Raises UsageError."""
+    """The far side of an executor that is not local. Without `has_jobs` the user has not said how many tools may run
+    at once. A guest leaves the process of its program as it is. Raises UsageError."""
+    project = view.project
     address = dask_address(project.executor)
     is_remote = bool(address) or project.command.is_remote
-    _refuse(registry, project, tools, is_remote=is_remote)
+    _refuse(plan, view, is_remote=is_remote)
     if not address:
         from discover_orch.execution.executors.command import open_command
 
@@ -220,13 +212,15 @@ def open_far_side(
     return open_dask(address, jobs if has_jobs else None, is_guest=is_guest)
 
 
-def _refuse(registry: Registry, project: Project, tools: list[Tool], *, is_remote: bool) -> None:
+def _refuse(plan: Plan, view: ProjectView, *, is_remote: bool) -> None:
+    registry, project = view.registry, view.project
     if project.transaction == "run":
         raise UsageError.of(
             "executor",
             f'transaction = "run" cannot be combined with the executor {project.executor}',
             "one transaction belongs to one connection: use --executor local with one worker",
         )
+    tools = (step.tool for step in plan.steps)
     takes = next((one for one in tools if takes_connection(one, registry)), None)
     if takes is None or uses_get_connection(registry, project):
         return

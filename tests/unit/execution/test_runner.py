@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -169,7 +170,6 @@ class Played:
         registry = make_registry(make_facts("a"), make_facts("b", after="a"), make_facts("c"))
         clock = Clock()
         self.executor = PlayedExecutor(clock, **plays)  # type: ignore[arg-type]
-        executor: Executor = self.executor
         self.all_events = list(
             run_steps(
                 Run(
@@ -177,7 +177,7 @@ class Played:
                     registry,
                     has_known_flow=lambda _: True,
                 ),
-                executor,
+                cast(Executor, self.executor),
                 Interruptions(self.executor, clock, wishes),
                 RunHooks(prepare=(lambda step: None) if is_early else None),
                 run_id="41",
@@ -355,7 +355,7 @@ def test_an_empty_plan_is_over_at_once() -> None:
     executor = PlayedExecutor(clock)
     events = run_steps(
         Run(Plan(), registry, has_known_flow=lambda _: True),
-        executor,
+        cast(Executor, executor),
         Interruptions(executor, clock),
         run_id="1",
         clock=clock,
@@ -370,7 +370,7 @@ def test_an_order_is_announced_before_it_is_submitted() -> None:
     executor = PlayedExecutor(clock)
     events = run_steps(
         Run(make_plan(registry), registry, has_known_flow=lambda _: True),
-        executor,
+        cast(Executor, executor),
         Interruptions(executor, clock),
         run_id="1",
         clock=clock,

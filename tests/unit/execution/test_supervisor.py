@@ -25,7 +25,7 @@ def test_a_worker_that_was_never_prepared_can_be_killed(tmp_path: Path) -> None:
     assert worker.is_over
     assert worker.events(0) == worker.close() == []
     worker.kill()
-    worker.interrupt()
+    worker.control("interrupt")
 
 
 def test_a_worker_that_gets_no_step_ends_well(tmp_path: Path) -> None:

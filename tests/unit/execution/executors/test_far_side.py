@@ -12,14 +12,13 @@ from discover_orch.execution.executors.far_side import (
     Start,
     build_greeting,
     decode_from_far,
-    encode_from_far,
     folder_identity,
     prepare_here,
 )
 from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import UsageError
 from discover_orch.model.tool_events import ToolFinished
-from discover_orch.worker.protocol import Prepare, RunStep
+from discover_orch.worker.protocol import Prepare, RunStep, encode_message
 
 
 def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> Start:
@@ -89,4 +88,4 @@ def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
 
 def test_metrics_that_json_does_not_have_survive_the_way() -> None:
     end = ToolFinished(module="m", status="passed", duration=0.1, metrics={"x": float("inf")})
-    assert decode_from_far(encode_from_far(end)) == end
+    assert decode_from_far(encode_message(end)) == end

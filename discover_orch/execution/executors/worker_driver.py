@@ -1,4 +1,4 @@
-"""Carries out steps in one worker process on this machine, one after another, sharing its resources.
+"""Carries out steps in one worker process, one after another, sharing its resources.
 
 A step is sent when the one before it has ended, and a moment before that one is recorded.
 
@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import math
 import os
-import select
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, Literal
 
 from msgspec.structs import replace
@@ -56,18 +54,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.execution.executors.remote_worker import RemoteWorker
 
-    Worker = Supervisor | RemoteWorker
-
-SourcesOf = Callable[[Tool], Iterable[str]]
 UNCLOSED = "resources of orchconf.py may not have been closed"
 #: How far a step is that was submitted and has not ended.
 Stage = Literal["waiting", "sent", "started", "committing"]
 
 
-class LocalExecutor:
+class WorkerDriver:
     """`worker` may have been started before the project was known. One that `is_warm` may still be importing ahead; if
-    it ends before it has said anything, another takes its place. `start` starts a worker.
-    `sources_of` gives the files of a tool's code."""
+    it ends before it has said anything, another takes its place. `start` starts a worker. `sources_of` gives the files
+    of a tool's code."""
 
     def __init__(
         self,
@@ -75,15 +70,13 @@ class LocalExecutor:
         worker: Supervisor | None = None,
         *,
         is_warm: bool = False,
-        start: Callable[[], Worker] | None = None,
-        sources_of: SourcesOf = lambda tool: (),
+        start: Callable[[], Supervisor | RemoteWorker],
+        sources_of: Callable[[Tool], Iterable[str]],
     ) -> None:
         self._prepare = prepare
-        self.sources_of = sources_of
-        self._start: Callable[[], Worker] = start or partial(
-            Supervisor.start, raw_output=prepare.raw_output
-        )
-        self._worker: Worker | None = worker
+        self._sources_of = sources_of
+        self._start = start
+        self._worker: Supervisor | RemoteWorker | None = worker
         self._is_silent = is_warm and worker is not None  # it has said nothing yet
         self._order: RunStep | None = None  # of the step that was submitted and has not ended
         self._stage: Stage = "waiting"
@@ -104,14 +97,12 @@ class LocalExecutor:
 
     @property
     def is_over(self) -> bool:
-        return (self._worker is None or self._worker.is_over) and not self._events
-
-    @property
-    def has_room(self) -> bool:
-        return self._order is None
+        if self._events or self._may_send:
+            return False
+        return self._worker is None or self._worker.is_over
 
     def submit(self, step: Step) -> None:
-        order = build_order(step, self.sources_of(step.tool))
+        order = build_order(step, self._sources_of(step.tool))
         self._order, self._stage, self._is_timed_out = order, "waiting", False
         if self._prepare.transaction == "run":  # of one worker
             self._order = order = replace(order, is_traced=self._prepare.is_traced)
@@ -123,17 +114,15 @@ class LocalExecutor:
         if not self._prepare.raw_output:
             self._send_order()
 
-    def events(self, timeout: float, wake: int) -> Iterator[WorkerSaid]:
+    def events(self) -> Iterator[WorkerSaid]:
+        """What has happened; does not wait."""
         if self._prepare.raw_output and self._order is not None and self._may_send:
             yield ToolStarted(module=self._order.module)  # before the tool can write
         self._send_order()
         if self._worker is None or self.is_over:
-            select.select([wake], [], [], timeout)
             return
         if not self._events:  # else the last caller stopped in between
-            if self._deadline is not None:
-                timeout = min(timeout, max(0.0, self._deadline - time.monotonic()))
-            self._events.extend(self._worker.events(timeout, wake))
+            self._events.extend(self._worker.events(0))
         while self._events:
             yield from self._translate(self._events.pop(0), self._worker)
         self._send_order()
@@ -148,6 +137,8 @@ class LocalExecutor:
 
     def next_deadline(self, now: float) -> float:
         """When `events` must be called even if nothing is readable: a time as `time.monotonic` gives it."""
+        if self._events or self._may_send:
+            return now
         deadline = math.inf if self._deadline is None else self._deadline
         if self._worker is None or self._worker.is_over:
             return deadline
@@ -186,7 +177,9 @@ class LocalExecutor:
         self._worker.send(self._order)
         self._stage = "sent"
 
-    def _translate(self, event: WorkerEvent, worker: Worker) -> Iterator[WorkerSaid]:
+    def _translate(
+        self, event: WorkerEvent, worker: Supervisor | RemoteWorker
+    ) -> Iterator[WorkerSaid]:
         order = self._order
         if self._is_silent:
             self._is_silent = False
@@ -222,7 +215,9 @@ class LocalExecutor:
             case _:
                 yield event
 
-    def _end_tool(self, event: ToolFinished, order: RunStep, worker: Worker) -> ToolFinished:
+    def _end_tool(
+        self, event: ToolFinished, order: RunStep, worker: Supervisor | RemoteWorker
+    ) -> ToolFinished:
         self._order = self._deadline = None
         status, error = event.status, event.error
         # The tool was stopped at its deadline, or interrupted itself. Either is a failure.
