@@ -24,7 +24,7 @@ from discover_orch.execution.request import (
     read_status,
 )
 from discover_orch.model.documents import Plan, Stage, Tool, ToolStatus
-from discover_orch.model.errors import Problem, ProjectError, UsageError
+from discover_orch.model.errors import Problem, ProjectError
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.project_view import ProjectView
@@ -210,18 +210,13 @@ class Project:
     ) -> tuple[ProjectView, Request]:
         """The project, and the request with these parameters and `more` fields."""
         view = self._read()
-        words, left_out = words_of(targets), words_of(exclude)
-        since, changed = more.get("changed_since"), more.get("changed")
-        beside = {"targets": words, "exclude": left_out, "changed": changed, "changed_since": since}
-        if since and changed:
-            message = "changed_since cannot be combined with changed"
-            raise UsageError.of("usage", message, "use one of them")
+        latest = "" if resume is True else str(resume)
         return view, Request(
-            targets=words,
-            exclude=left_out,
+            targets=words_of(targets),
+            exclude=words_of(exclude),
             values=given_params(view, given),
             database=self._database,
-            resume=resumed_run(resume, beside),
+            resume=None if resume is False else latest,
             **more,
         )
 
@@ -259,17 +254,6 @@ def words_of(given: Targets) -> tuple[str, ...]:
             raise ValueError(f"a target must be a text or the path of a file, not {one!r}")
         words.append(word)
     return tuple(words)
-
-
-def resumed_run(resume: Resume, given: Mapping[str, object]) -> str | None:
-    """As `Request` has it. Raises UsageError for what is `given` beside it."""
-    if resume is False:
-        return None
-    for name, value in given.items():
-        if value:
-            hint = f"it runs what is left of a recorded plan; leave {name} out"
-            raise UsageError.of("usage", f"resume cannot be combined with {name}", hint)
-    return "" if resume is True else str(resume)
 
 
 def warnings_of(ready: ReadyRun) -> tuple[Problem, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
 from discover_orch.cli.console import Console, is_on_github
@@ -49,24 +49,6 @@ from discover_orch.render.problems import first_few
 if TYPE_CHECKING:
     from discover_orch.cli.report_run import RunOutputs
     from discover_orch.render.run import DisplayOptions, Resume
-
-
-class RunOptions(Struct, frozen=True, kw_only=True):
-    """The options of `orch run`, as they were given."""
-
-    dry_run: bool
-    changed: bool
-    changed_since: str | None
-    resume: str | None
-    exitfirst: bool
-    maxfail: int | None
-    jobs: int | None
-    executor: str | None
-    pdb: bool
-    no_checks: bool
-    if_busy: str
-    outputs: OutputOptions
-    shown: DisplayOptions
 
 
 @click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
@@ -131,55 +113,55 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     verbose="Also show reasons, parameter values and notes.",
 )
 @common_options
-def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
+def command(
+    context: Context,
+    arguments: ToolArguments,
+    *,
+    dry_run: bool,
+    outputs: OutputOptions,
+    shown: DisplayOptions,
+    **given: Any,
+) -> int:
     """Run tools, in order.
 
     A target is a stage, a tool, a file, a group, or a glob such as `pipeline.*`. `+x` adds all tools
     upstream of x, and `x+` all tools downstream.
     """
-    options = RunOptions(**given)
-    outputs = None if options.dry_run else _find_outputs(context, arguments, options.outputs)
+    reports = None if dry_run else _find_outputs(context, arguments, outputs)
     try:
-        request = _read_request(arguments, options)
-        if options.dry_run:
-            return show_plan(context, look_ahead(arguments.view, request), options.shown)
-        return _run(context, arguments, request, options, outputs)
+        settings, request = _read_options(arguments, shown, **given)
+        if dry_run:
+            return show_plan(context, look_ahead(arguments.view, request), shown)
+        with open_run(arguments.view, request, context.console.problems) as ready:
+            return _run(context, ready, settings, shown, reports)
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
-        if options.shown.as_json:  # complete JSON, although nothing ran
+        if shown.as_json:  # complete JSON, although nothing ran
             console, targets = context.console, arguments.targets
-            show_refused(console, error.problems, code, targets, dry_run=options.dry_run)
-        if outputs is not None and not is_skipped:
-            outputs.refuse(arguments.targets, error.problems, code)
+            show_refused(console, error.problems, code, targets, dry_run=dry_run)
+        if reports is not None and not is_skipped:
+            reports.refuse(arguments.targets, error.problems, code)
         raise
     finally:
-        if outputs is not None:  # without the lock: the command may run something
-            outputs.end()
+        if reports is not None:  # without the lock: the command may run something
+            reports.end()
 
 
 def _run(
     context: Context,
-    arguments: ToolArguments,
-    request: Request,
-    options: RunOptions,
-    outputs: RunOutputs | None,
+    ready: ReadyRun,
+    settings: RunSettings,
+    shown: DisplayOptions,
+    reports: RunOutputs | None,
 ) -> int:
-    with open_run(arguments.view, request, context.console.problems) as ready:
-        if outputs is not None:
-            outputs.check()
-        if not ready.plan.steps:
-            return show_nothing_left(context, ready.plan, outputs, as_json=options.shown.as_json)
-        from discover_orch.cli.show_run import run_and_show
+    if reports is not None:
+        reports.check()
+    if not ready.plan.steps:
+        return show_nothing_left(context, ready.plan, reports, as_json=shown.as_json)
+    from discover_orch.cli.show_run import run_and_show
 
-        settings = RunSettings(
-            jobs=ready.jobs,
-            max_failures=1 if options.exitfirst else options.maxfail,
-            is_raw=options.shown.output == "raw",
-            post_mortem=options.pdb,
-            all_frames=options.shown.verbose,
-        )
-        resume = _find_resume(context, ready.plan, arguments.database)
-        return run_and_show(context, ready, settings, options.shown, resume, outputs)
+    resume = _find_resume(context, ready.plan, ready.request.database)
+    return run_and_show(context, ready, replace(settings, jobs=ready.jobs), shown, resume, reports)
 
 
 def _find_outputs(
@@ -193,56 +175,48 @@ def _find_outputs(
     return RunOutputs(context.console, options, arguments.view.project.root)
 
 
-def _read_request(arguments: ToolArguments, options: RunOptions) -> Request:
-    """Raises UsageError for options that cannot be combined."""
-    if options.shown.as_json and options.shown.output == "raw":
+def _read_options(
+    arguments: ToolArguments,
+    shown: DisplayOptions,
+    *,
+    exitfirst: bool,
+    maxfail: int | None,
+    pdb: bool,
+    no_checks: bool,
+    **asked: Any,
+) -> tuple[RunSettings, Request]:
+    """How to run, and what: `asked` are fields of the request. Raises UsageError for options that cannot be
+    combined."""
+    settings = RunSettings(
+        max_failures=1 if exitfirst else maxfail,
+        is_raw=shown.output == "raw",
+        post_mortem=pdb,
+        all_frames=shown.verbose,
+    )
+    if shown.as_json and settings.is_raw:
         raise OrchUsage(
             "--json cannot be combined with --output raw: the output of tools would mix with the JSON lines",
             "leave one of them out",
         )
-    if options.resume is not None:
-        _refuse_targets(arguments, changed=options.changed)
-    if options.changed_since is not None and (options.changed or options.resume is not None):
-        other = "--changed" if options.changed else "--resume"
-        raise OrchUsage(f"--changed-since cannot be combined with {other}", "use one of them")
-    return build_request(
-        arguments,
-        changed=options.changed,
-        changed_since=options.changed_since,
-        resume=options.resume,
-        executor=options.executor,
-        jobs=_count_jobs(arguments, options),
-        is_unchecked=options.no_checks,
-        if_busy=options.if_busy,
-    )
+    request = build_request(arguments, is_unchecked=no_checks, **asked)
+    if pdb or settings.is_raw:
+        option = "--pdb" if pdb else "--output raw"
+        _refuse_other_workers(request, option, arguments.view.project.executor)
+        request = replace(request, jobs=1)
+    return settings, request
 
 
-def _count_jobs(arguments: ToolArguments, options: RunOptions) -> int | None:
-    """The number of workers, if it was given. A debugger and raw output need the terminal for one of them."""
-    if not options.pdb and options.shown.output != "raw":
-        return options.jobs
-    option = "--pdb" if options.pdb else "--output raw"
-    executor = options.executor or arguments.view.project.executor
+def _refuse_other_workers(request: Request, option: str, configured: str) -> None:
+    """A debugger and raw output need the terminal for one worker."""
+    executor = request.executor or configured
     if executor != "local":
         raise OrchUsage(
             f"{option} cannot be combined with the executor {executor}: the tool runs elsewhere",
             "add --executor local",
         )
-    if options.jobs is not None and options.jobs > 1:
+    if request.jobs is not None and request.jobs > 1:
         message = f"--jobs cannot be combined with {option}: only one tool can have the terminal"
         raise OrchUsage(message, "leave one of them out")
-    return 1
-
-
-def _refuse_targets(arguments: ToolArguments, *, changed: bool) -> None:
-    if arguments.targets or arguments.exclude:
-        words = (*arguments.targets, *(f"--exclude {word}" for word in arguments.exclude))
-        raise OrchUsage(
-            f"--resume cannot be combined with targets: {words[0]}",
-            "it runs what is left of a recorded plan; use orch run --resume, or orch run --resume RUN",
-        )
-    if changed:
-        raise OrchUsage("--resume cannot be combined with --changed", "use one of them")
 
 
 def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:

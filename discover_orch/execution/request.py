@@ -165,6 +165,7 @@ def settle_killed_run(view: ProjectView, *, settles: bool) -> tuple[Problem, ...
 
 def _plan(view: ProjectView, request: Request) -> ReadyRun:
     """What was asked for, before it is known what is left of it."""
+    _refuse_conflicts(request)
     view = use_choices(view, request)
     plan = Plan()
     if request.resume is None:
@@ -176,6 +177,25 @@ def _plan(view: ProjectView, request: Request) -> ReadyRun:
             is_partial=request.is_partial,
         )
     return ReadyRun(request=request, view=view, plan=plan)
+
+
+def _refuse_conflicts(request: Request) -> None:
+    """Raises UsageError for what cannot be combined."""
+    option, others, hint = "changed_since", ["changed"], "use one of them"
+    if request.resume is not None:
+        option, others = "resume", ["targets", "exclude", "changed", "changed_since"]
+        hint = "it runs what is left of a recorded plan: leave the other one out"
+    elif request.changed_since is None:
+        return
+
+    def named(field: str) -> str:
+        is_typed = not request.values.is_python and field != "targets"
+        return f"--{field.replace('_', '-')}" if is_typed else field
+
+    for other in others:
+        if getattr(request, other):
+            message = f"{named(option)} cannot be combined with {named(other)}"
+            raise UsageError.of("usage", message, hint)
 
 
 def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
