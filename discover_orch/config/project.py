@@ -23,9 +23,9 @@ from discover_orch.config.setting_values import (
     shown,
 )
 from discover_orch.config.settings import KEYS, NAMED_BY_ROOT, Command
-from discover_orch.config.settings import ParamDefault as ParamDefault
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest
+from discover_orch.model.parameter import ParamValue
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
 PARAM_PREFIX = "ORCH_PARAM_"
@@ -67,9 +67,9 @@ class Project(Struct, frozen=True, kw_only=True):
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
     command: Command = Command()
-    params: Mapping[str, ParamDefault] = field(default_factory=dict)
-    tool_params: Mapping[str, Mapping[str, ParamDefault]] = field(default_factory=dict)
-    env_params: Mapping[str, ParamDefault] = field(default_factory=dict)
+    params: Mapping[str, ParamValue] = field(default_factory=dict)
+    tool_params: Mapping[str, Mapping[str, ParamValue]] = field(default_factory=dict)
+    env_params: Mapping[str, ParamValue] = field(default_factory=dict)
     report: bool = False
     strict: bool = False
     keep_runs: int = 100
@@ -167,12 +167,12 @@ def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict
     return given
 
 
-def _env_params(environ: Mapping[str, str]) -> dict[str, ParamDefault]:
-    found: dict[str, ParamDefault] = {}
+def _env_params(environ: Mapping[str, str]) -> dict[str, ParamValue]:
+    found: dict[str, ParamValue] = {}
     for variable in sorted(environ):  # upper case sorts first, and goes before lower case
         name = variable.removeprefix(PARAM_PREFIX).lower().replace("-", "_")
         if variable.startswith(PARAM_PREFIX) and name:
-            found.setdefault(name, ParamDefault(texts=(environ[variable],), origin=variable))
+            found.setdefault(name, ParamValue(texts=(environ[variable],), origin=variable))
     return found
 
 

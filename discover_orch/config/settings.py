@@ -37,6 +37,7 @@ from discover_orch.config.setting_values import (
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.database_url import URL_PATTERN
 from discover_orch.model.errors import nearest
+from discover_orch.model.parameter import ParamValue
 
 #: The hint for a name that a stage or a group cannot have.
 _OTHER_NAME = (
@@ -58,13 +59,6 @@ class Setting(Struct, frozen=True):
     def read(self, reader: SettingReader, given: RawSetting) -> object:
         """The value. Raises `InvalidSetting`."""
         return typed(given, self.kind) if self.rule is None else self.rule(reader, given)
-
-
-class ParamDefault(Struct, frozen=True, kw_only=True):
-    """A configured value of a parameter: one text, or the texts of a list, and where it was set."""
-
-    texts: Texts
-    origin: str
 
 
 DASK = "dask="  # the address of the scheduler follows
@@ -196,10 +190,10 @@ def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
 
 def _params(
     reader: SettingReader, given: RawSetting
-) -> tuple[dict[str, ParamDefault], dict[str, dict[str, ParamDefault]]]:
+) -> tuple[dict[str, ParamValue], dict[str, dict[str, ParamValue]]]:
     """(for all tools, for each tool by the word that names it)."""
-    params: dict[str, ParamDefault] = {}
-    tools: dict[str, dict[str, ParamDefault]] = {}
+    params: dict[str, ParamValue] = {}
+    tools: dict[str, dict[str, ParamValue]] = {}
     for entry in given.entries():
         inside = entry.entries() if isinstance(entry.value, Mapping) else [entry]
         into = tools.setdefault(entry.key, {}) if isinstance(entry.value, Mapping) else params
@@ -208,7 +202,7 @@ def _params(
     return params, tools
 
 
-def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
+def _add_param(given: RawSetting, params: dict[str, ParamValue]) -> None:
     name = given.key.replace("-", "_")
     written = _param_texts(given.value)
     if not name.isidentifier():
@@ -227,7 +221,7 @@ def _add_param(given: RawSetting, params: dict[str, ParamDefault]) -> None:
         if isinstance(given.value, Mapping):
             hint = 'write the name of a tool with a dot in quotes: [tool.orch.params."src.parse"]'
         raise InvalidSetting(given, message, hint)
-    params[name] = ParamDefault(texts=written, origin=given.origin)
+    params[name] = ParamValue(texts=written, origin=given.origin)
 
 
 def _param_texts(value: object) -> Texts | None:

@@ -33,7 +33,7 @@ from discover_orch.execution.run_events import (
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
-from discover_orch.model.parameter import is_secret_value
+from discover_orch.model.parameter import ParamValue, is_secret_value
 from discover_orch.model.table_keys import WHOLE
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
@@ -57,7 +57,7 @@ from discover_orch.staleness.tool_result import (
 )
 from discover_orch.state.git_files import read_commit
 from discover_orch.state.lock import process_age, read_boot, read_start
-from discover_orch.state.recorded_run import RecordedParam, RecordedStep, RunBegan
+from discover_orch.state.recorded_run import RecordedStep, RunBegan
 from discover_orch.state.run_folders import (
     Journal,
     begin_run,
@@ -398,7 +398,7 @@ def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> Rec
         after=step.after,
         reason=step.reason,
         params={
-            bound.param.name: RecordedParam(texts=bound.effective, origin=bound.origin)
+            bound.param.name: ParamValue(texts=bound.effective, origin=bound.origin)
             for bound in step.arguments
             if not bound.is_secret
         },

@@ -63,6 +63,17 @@ _MEANT: Mapping[ScalarKind, str] = {
 }
 
 
+class ParamValue(Struct, frozen=True, kw_only=True):
+    """The value of a parameter: one text, or the texts of a list, and where it came from, as `--since`."""
+
+    texts: tuple[str, ...] = ()
+    origin: str = ""
+
+    @property
+    def shown(self) -> str:
+        return ", ".join(self.texts)
+
+
 class Scalar(Struct, frozen=True, kw_only=True, array_like=True, tag="scalar"):
     """One plain value."""
 

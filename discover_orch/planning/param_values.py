@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.file import name_table
-from discover_orch.config.project import PARAM_PREFIX, ParamDefault, Project
+from discover_orch.config.project import PARAM_PREFIX, Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import OWN_OPTIONS, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem
@@ -27,6 +27,7 @@ from discover_orch.model.parameter import (
     EnumChoice,
     EnumMember,
     Param,
+    ParamValue,
     Scalar,
     convert_one,
     hide_url_passwords,
@@ -68,12 +69,10 @@ class GivenParams(Struct, frozen=True, kw_only=True):
     is_python: bool = False
 
 
-class BoundArgument(Struct, frozen=True, kw_only=True):
-    """The value of one parameter: its texts, and where they come from."""
+class BoundArgument(ParamValue, frozen=True, kw_only=True):
+    """The value of one parameter of a tool."""
 
     param: Param
-    texts: tuple[str, ...]
-    origin: str
 
     @property
     def effective(self) -> tuple[str, ...]:
@@ -100,7 +99,7 @@ def is_same_name(one: str, other: str) -> bool:
 
 def find_on_command_line(
     param: Param, tool: Tool, values: GivenParams, project: Project, names: ToolNames
-) -> ParamDefault | None:
+) -> ParamValue | None:
     """`-p tool.name=VALUE` wins over `--name VALUE`, and that over `-p name=VALUE`."""
     own_pairs = [one for one in values.pairs if is_same_name(one.name, param.name)]
     own = [one.text for one in own_pairs if one.tool and tool.module in names.find(one.tool)]
@@ -120,12 +119,12 @@ def find_on_command_line(
         origin = ARGUMENT + origin.removeprefix("-p ").removeprefix("--")
     if param.type.base == Scalar(kind="path") and values.folder not in ("", project.root):
         texts = [os.path.normpath(os.path.join(values.folder, text)) for text in texts]
-    return ParamDefault(texts=tuple(texts), origin=origin)
+    return ParamValue(texts=tuple(texts), origin=origin)
 
 
 def find_configured(
     param: Param, tool: Tool, project: Project, names: ToolNames
-) -> ParamDefault | None:
+) -> ParamValue | None:
     """The environment wins over the configuration, and there the tool's own table over the table for all tools. A
     variable holds one text; for a list it is split at commas."""
     variable = project.env_params.get(param.name.lower())
@@ -151,7 +150,7 @@ def find_arguments(
     registry: Registry,
     project: Project,
     values: GivenParams,
-    recorded: Mapping[str, ParamDefault] | None = None,
+    recorded: Mapping[str, ParamValue] | None = None,
     secrets: Collection[str] = (),
 ) -> list[BoundArgument]:
     """The values that are given to a tool, valid or not. With those that were `recorded` in a run, only what is

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from discover_orch.config.project import PARAM_PREFIX, ParamDefault
+from discover_orch.config.project import PARAM_PREFIX
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX, status_words
 from discover_orch.model.database_url import masked_url
@@ -207,12 +207,7 @@ def _bind_again(
     """The arguments as they were, with the values that the command line gives now. A secret is looked up everywhere
     again, and so is a parameter that is new and required, and those of a tool that was not in that run."""
     view, values = work.view, work.values
-    recorded, secrets = None, then.secrets if then else ()
-    if then is not None:
-        recorded = {
-            name: ParamDefault(texts=one.texts, origin=one.origin)
-            for name, one in then.params.items()
-        }
+    recorded, secrets = (then.params, then.secrets) if then else (None, ())
     found = find_arguments(tool, view.registry, view.project, values, recorded, secrets)
     given = {one.param.name for one in found}
     again = [one.name for one in tool.params if one.name in secrets and one.name not in given]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.documents import RecordedOutcome, Run, ToolRun, Value, copied
+from discover_orch.model.parameter import ParamValue
 from discover_orch.model.table_keys import shown_table
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import (
@@ -26,7 +27,7 @@ from discover_orch.render.style import (
     value_text,
     wrap,
 )
-from discover_orch.state.recorded_run import RecordedParam, RunRecord, ToolRecord
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
 from discover_orch.state.run_diff import InputChange, RunDiff, ToolChange, ValueChange
 
 #: So many files of the code, and changes of what a tool used, are named.
@@ -58,7 +59,7 @@ def build_run(record: RunRecord) -> Run:
     )
 
 
-def _build_values(params: Mapping[str, RecordedParam]) -> dict[str, Value]:
+def _build_values(params: Mapping[str, ParamValue]) -> dict[str, Value]:
     return {
         name: Value(value=one.texts if len(one.texts) > 1 else one.shown, origin=one.origin)
         for name, one in params.items()

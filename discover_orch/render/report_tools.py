@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from discover_orch.model.documents import Used
+from discover_orch.model.parameter import ParamValue
 from discover_orch.model.tool_events import ToolEnd
 from discover_orch.render.graph import MOST_FILES, used_texts
 from discover_orch.render.graph_svg import MARKS
@@ -16,7 +17,7 @@ from discover_orch.render.markup import NOTHING, Child, Html, clean_word, h, joi
 from discover_orch.render.problems import failure_line
 from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import count, duration, status_word
-from discover_orch.state.recorded_run import Attempt, RecordedParam, ToolRecord
+from discover_orch.state.recorded_run import Attempt, ToolRecord
 from discover_orch.state.report_source import PackedLog
 
 #: A change of the duration is pointed out from this share on, and from so many seconds on.
@@ -241,7 +242,7 @@ def facts_html(rows: Mapping[str, str], kind: str | None = None) -> Html:
     return h("dl", *shown, class_=kind)
 
 
-def params_html(params: Mapping[str, RecordedParam]) -> Html:
+def params_html(params: Mapping[str, ParamValue]) -> Html:
     shown: list[Child] = [
         join([f"{name} = {one.shown} ", h("small", one.origin)])
         for name, one in [*params.items()][:MOST_SHOWN]

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.observation import Observation
-from discover_orch.model.parameter import MASK
+from discover_orch.model.parameter import MASK, ParamValue
 from discover_orch.model.tool_events import (
     Seconds,
     ToolEnd,
@@ -27,17 +27,6 @@ from discover_orch.model.tool_events import (
     TransactionEnded,
 )
 from discover_orch.state.sealed_files import decode_json, encode_json
-
-
-class RecordedParam(Struct, frozen=True, kw_only=True):
-    """The value of a parameter: its texts, and where it came from, as `--since`."""
-
-    texts: tuple[str, ...] = ()
-    origin: str = ""
-
-    @property
-    def shown(self) -> str:
-        return ", ".join(self.texts)
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
@@ -52,19 +41,17 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
     doc: str = ""
     after: tuple[str, ...] = ()
     reason: str = ""
-    params: Mapping[str, RecordedParam] = field(default_factory=dict)
+    params: Mapping[str, ParamValue] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     code: str = ""
     is_in_ledger: bool = False
 
     @property
-    def arguments(self) -> dict[str, RecordedParam]:
+    def arguments(self) -> dict[str, ParamValue]:
         """All arguments, secrets masked."""
-        extra = {
-            name: RecordedParam(texts=(text,), origin="-p") for name, text in self.extra.items()
-        }
-        secrets = {name: RecordedParam(texts=(MASK,)) for name in self.secrets}
+        extra = {name: ParamValue(texts=(text,), origin="-p") for name, text in self.extra.items()}
+        secrets = {name: ParamValue(texts=(MASK,)) for name in self.secrets}
         return {**extra, **secrets, **self.params}
 
 
@@ -171,13 +158,13 @@ class RunRecord(RunStart, frozen=True, kw_only=True):
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def params(self) -> dict[str, RecordedParam]:
+    def params(self) -> dict[str, ParamValue]:
         """By name where all tools got the same argument, else by `tool.name`."""
-        by_name: dict[str, dict[str, RecordedParam]] = {}
+        by_name: dict[str, dict[str, ParamValue]] = {}
         for step in self.plan:
             for name, argument in step.arguments.items():
                 by_name.setdefault(name, {})[step.name] = argument
-        params: dict[str, RecordedParam] = {}
+        params: dict[str, ParamValue] = {}
         for name, by_tool in by_name.items():
             first = next(iter(by_tool.values()))
             if all(argument == first for argument in by_tool.values()):

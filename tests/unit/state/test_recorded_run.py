@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discover_orch.model.parameter import ParamValue
 from discover_orch.state.recorded_run import (
-    RecordedParam,
     RunRecord,
     read_ends,
     read_first_and_last,
@@ -192,9 +192,9 @@ def test_a_parameter_that_tools_got_differently_is_told_for_each() -> None:
         )
     )
     assert record.params == {
-        "fetch.since": RecordedParam(texts=("2024",), origin="--since"),
-        "parse.since": RecordedParam(texts=("2025",), origin="-p"),
-        "n": RecordedParam(texts=("2024",), origin="--since"),
-        "k": RecordedParam(texts=("v",), origin="-p"),
-        "token": RecordedParam(texts=("***",)),
+        "fetch.since": ParamValue(texts=("2024",), origin="--since"),
+        "parse.since": ParamValue(texts=("2025",), origin="-p"),
+        "n": ParamValue(texts=("2024",), origin="--since"),
+        "k": ParamValue(texts=("v",), origin="-p"),
+        "token": ParamValue(texts=("***",)),
     }
