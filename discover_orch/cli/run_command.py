@@ -266,7 +266,7 @@ def show_nothing_left(
 def _nothing_left_text(plan: Plan) -> str:
     from discover_orch.render.status import all_fresh_text
 
-    return all_fresh_text(len(plan.fresh)) if plan.fresh else f"{plan.intro}\n"
+    return f"{plan.intro}\n" if plan.intro else all_fresh_text(len(plan.fresh))
 
 
 def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:

@@ -230,12 +230,12 @@ class Recorder:
         plan, registry, project = self._plan, self._registry, self._project
         name = self._current.database.name
         has_own = name == GET_CONNECTION
-        run_now = {step.tool.module for step in plan.steps}
+        fresh = {tool.module for tool in plan.fresh}
         # Of thousands of fresh tools that may join, only what was given is needed again.
         steps = [
             step
             for step in plan.selected or plan.steps
-            if plan.resumes or step.tool.module in run_now or step.arguments or step.extra
+            if step.tool.module not in fresh or step.arguments or step.extra
         ]
         codes = [self._current.code_of(step.tool, self._code) for step in steps]
         chosen = {*event.tools}
@@ -244,7 +244,6 @@ class Recorder:
             run=event.run,
             targets=event.targets,
             exclude=plan.exclude,
-            is_changed=plan.is_changed,
             is_unchecked=plan.is_unchecked,
             tools=tuple(registry.display(module) for module in event.tools),
             modules=event.tools,
@@ -273,11 +272,6 @@ class Recorder:
             resumes=plan.resumes or None,
             ledger=self._ledger,
             transaction=project.transaction,
-            passed_before=tuple(
-                step.tool.module
-                for step in plan.selected
-                if plan.resumes and step.tool.module not in run_now
-            ),
         )
 
     def _write(self, document: Mapping[str, object], module: str, **more: object) -> None:

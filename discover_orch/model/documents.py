@@ -264,8 +264,8 @@ class ToolRun(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """A recorded run. `run` is null where it was refused. `passed_before` are the tools that had passed in the run
-    that this one `resumes`. `is_unchecked`: the checks of its tools did not run. `errors` are problems outside any
+    """A recorded run. `run` is null where it was refused. `passed_before` are the tools that were fresh where it
+    `resumes` another run. `is_unchecked`: the checks of its tools did not run. `errors` are problems outside any
     tool."""
 
     run: str | None

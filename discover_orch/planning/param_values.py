@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os.path
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -36,6 +36,10 @@ from discover_orch.model.parameter import (
 )
 from discover_orch.model.tool import Tool, ToolNames
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.state.recorded_run import RecordedStep
+
 #: What the origin of a value begins with that Python code gave.
 ARGUMENT = "the argument "
 #: The version of a default that cannot be read from the source.
@@ -44,8 +48,8 @@ DEFAULT = "default"
 _RESERVED = frozenset((DEFAULT, "None", "", "?", "-"))
 #: The types of literals that are values of these types as they are.
 _TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
-#: The code of the problem that a required value is not given.
-MISSING = "missing-parameter"
+#: The codes of the problems that a value is not given: one that is required, and a secret of a run that is resumed.
+MISSING, SECRET_AGAIN = "missing-parameter", "secret-again"
 
 
 class KeyValue(Struct, frozen=True, kw_only=True):
@@ -87,6 +91,10 @@ class BoundArgument(ParamValue, frozen=True, kw_only=True):
     def is_secret(self) -> bool:
         """Whether it is a secret by its name, or has a URL with a password."""
         return any(is_secret_value(self.param.name, text) for text in self.texts)
+
+
+#: The values of the parameters of a tool, and what `-p` gives beside them.
+Arguments = tuple[tuple[BoundArgument, ...], Mapping[str, str]]
 
 
 # Where a value comes from.
@@ -150,17 +158,16 @@ def find_arguments(
     registry: Registry,
     project: Project,
     values: GivenParams,
-    recorded: Mapping[str, ParamValue] | None = None,
-    secrets: Collection[str] = (),
+    then: RecordedStep | None = None,
 ) -> list[BoundArgument]:
-    """The values that are given to a tool, valid or not. With those that were `recorded` in a run, only what is
-    required and `secrets`, which are not recorded, are looked for in the environment and the configuration."""
+    """The values that are given to a tool, valid or not. With those that it had `then`, only what is required and
+    secrets, which are not recorded, are looked for in the environment and the configuration."""
     found, names = [], registry.names
     for param in tool.params:
         setting = find_on_command_line(param, tool, values, project, names)
-        if recorded is not None:
-            setting = setting or recorded.get(param.name)
-        if recorded is None or param.required or param.name in secrets:
+        if then is not None:
+            setting = setting or then.params.get(param.name)
+        if then is None or param.required or param.name in then.secrets:
             setting = setting or find_configured(param, tool, project, names)
         if setting is not None:
             found.append(BoundArgument(param=param, texts=setting.texts, origin=setting.origin))
@@ -168,43 +175,47 @@ def find_arguments(
 
 
 def bind_arguments(
-    tool: Tool, registry: Registry, project: Project, values: GivenParams, problems: list[Problem]
-) -> tuple[BoundArgument, ...]:
-    """The values of its parameters; what is missing or does not fit is added to `problems`."""
-    found = find_arguments(tool, registry, project, values)
+    tool: Tool,
+    registry: Registry,
+    project: Project,
+    values: GivenParams,
+    problems: list[Problem],
+    then: RecordedStep | None = None,
+) -> Arguments:
+    """The values of its parameters, and what `**kwargs` takes; `then` as of `find_arguments`. What is missing or does
+    not fit is added to `problems`."""
+    found = find_arguments(tool, registry, project, values, then)
+    extra = extra_arguments(tool, values, registry)
     given = {one.param.name for one in found}
-    problems += find_missing(tool, given, registry, project, is_python=values.is_python)
-    return keep_valid(tool, found, problems)
-
-
-def keep_valid(
-    tool: Tool, arguments: Iterable[BoundArgument], problems: list[Problem]
-) -> tuple[BoundArgument, ...]:
-    """The arguments that fit their types; what is wrong with the others is added to `problems`."""
+    again: list[str] = []
+    if then is not None:
+        extra = {name: text for name, text in then.extra.items() if is_extra(tool, name)} | extra
+        takes = [one for one in then.secrets if has_param(tool, one) or is_extra(tool, one)]
+        again = [one for one in takes if one not in given and one not in extra]
+    problems += [_secret_again(tool, name) for name in again]
+    problems += [
+        _missing_value(tool, param, registry, project, is_python=values.is_python)
+        for param in tool.params
+        if param.required and param.name not in given and param.name not in again
+    ]
     valid = []
-    for bound in arguments:
+    for bound in found:
         problem = _check_value(tool, bound)
         if problem is None:
             valid.append(bound)
         else:
             problems.append(problem)
-    return tuple(valid)
+    return tuple(valid), extra
 
 
-def find_missing(
-    tool: Tool,
-    given: Collection[str],
-    registry: Registry,
-    project: Project,
-    *,
-    is_python: bool = False,
-) -> list[Problem]:
-    """The required parameters that are not given."""
-    return [
-        _missing_value(tool, param, registry, project, is_python=is_python)
-        for param in tool.params
-        if param.required and param.name not in given
-    ]
+def _secret_again(tool: Tool, name: str) -> Problem:
+    """The problem that a secret of the run that is resumed is not given."""
+    hint = f"set {PARAM_PREFIX}{name.upper()}, or add --{name.replace('_', '-')} VALUE"
+    return Problem(
+        code=SECRET_AGAIN,
+        message=f"{tool.name} needs {name} again: secrets are not stored",
+        hint=f"add -p {name}=VALUE" if is_extra(tool, name) else hint,
+    )
 
 
 def _missing_value(

@@ -21,11 +21,12 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.param_values import (
     MISSING,
+    SECRET_AGAIN,
+    Arguments,
     BoundArgument,
     GivenParams,
     argument_versions,
     bind_arguments,
-    extra_arguments,
     find_commas,
 )
 from discover_orch.planning.project_warnings import check_retries, check_stage_order, find_unused
@@ -35,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.staleness.status import Turns
     from discover_orch.staleness.tool_result import Success
+    from discover_orch.state.recorded_run import RecordedStep
 
 _TEXT = ParamType(base=Scalar(kind="str"))
 #: The reason of every step where no target was typed.
@@ -61,18 +63,14 @@ class Step(Struct, frozen=True, kw_only=True):
     previous: str = ""
 
 
-#: The values of the parameters of a step, and what `-p` gives beside them.
-Arguments = tuple[tuple[BoundArgument, ...], Mapping[str, str]]
-
-
 class Plan(Struct, frozen=True, kw_only=True):
     """Ordered, decided work. `targets` and `exclude` are those of the selection; `fresh` are the selected tools that
     need not run, in order. `intro` is a sentence on how the plan came about.
 
-    `missing` has, by module, the required values that are not given, if they are not refused at once. A plan that
-    `is_changed` has only what is stale; one that `resumes` a run, of which this is the id, less what passed in it:
-    `selected` has the steps of all selected tools then. With `turns`, each step is judged again when its turn comes,
-    and a fresh tool of a plan that `is_changed` may have to run then. `is_unchecked`: the tools have no checks.
+    `missing` has, by module, the required values that are not given, if they are not refused at once. With `turns`
+    the plan has only what is stale, `selected` has the steps of all selected tools, each step is judged again when
+    its turn comes, and a fresh tool may have to run then. `resumes` is the id of the run whose targets and parameters
+    these are. `is_unchecked`: the tools have no checks.
     """
 
     steps: tuple[Step, ...] = ()
@@ -81,7 +79,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     fresh: tuple[Tool, ...] = ()
     intro: str = ""
     exclude: tuple[str, ...] = ()
-    is_changed: bool = False
     is_unchecked: bool = False
     resumes: str = ""
     missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
@@ -91,10 +88,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     @property
     def possible_steps(self) -> tuple[Step, ...]:
         """The steps, and where fresh tools may have to run, also those."""
-        if self.turns is None or self.resumes:
+        if self.turns is None:
             return self.steps
         known = {step.tool.module: step for step in self.steps}
-        return tuple(known.get(step.tool.module, step) for step in self.selected or self.steps)
+        names = self.names
+        steps = (known.get(step.tool.module, step) for step in self.selected or self.steps)
+        return tuple(step for step in steps if step.tool.module in names)
 
     @property
     def names(self) -> dict[str, str]:
@@ -136,23 +135,27 @@ def build_plan(
     values: GivenParams,
     *,
     is_partial: bool = False,
+    then: Mapping[str, RecordedStep] | None = None,
 ) -> Plan:
     """Raises UsageError for a value that does not fit, is missing, or is taken by no tool. If only a part of the plan
-    may run (`is_partial`), missing values are kept in `Plan.missing` instead."""
+    may run (`is_partial`), missing values are kept in `Plan.missing` instead. `then` has, by path, the steps of a run
+    whose values are used again."""
     tools = [registry.tools[module] for module in selection.tools]
     problems = find_unused(values, tools, registry)
     missing: dict[str, tuple[Problem, ...]] = {}
 
     def bind(tool: Tool) -> Arguments:
         found: list[Problem] = []
-        arguments = bind_arguments(tool, registry, project, values, found)
+        old = then.get(tool.path) if then else None
+        arguments = bind_arguments(tool, registry, project, values, found, old)
         if is_partial:
-            missing[tool.module] = tuple(one for one in found if one.code == MISSING)
-            found = [one for one in found if one.code != MISSING]
+            absent = (MISSING, SECRET_AGAIN)
+            missing[tool.module] = tuple(one for one in found if one.code in absent)
+            found = [one for one in found if one.code not in absent]
         problems.extend(found)
-        return arguments, extra_arguments(tool, values, registry)
+        return arguments
 
-    steps = build_steps(selection, registry, bind)
+    steps = _build_steps(selection, registry, bind)
     if problems:
         raise UsageError(*problems)
     warnings = (
@@ -173,7 +176,7 @@ def build_plan(
     )
 
 
-def build_steps(
+def _build_steps(
     selection: Selection, registry: Registry, bind: Callable[[Tool], Arguments]
 ) -> tuple[Step, ...]:
     """The steps of a selection, with the arguments that `bind` gives."""

@@ -124,12 +124,14 @@ class RemainingWork:
         """The default of each parameter, in the same form."""
         return default_versions(tool, self._project.root)
 
-    def keep_stale(self, plan: Plan) -> Plan:
+    def keep_stale(
+        self, plan: Plan, just_ran: Collection[str] = (), settled: Collection[str] = ()
+    ) -> Plan:
         """The stale part of a plan, and what is downstream of it within the plan. Stale tools upstream of the plan do
-        not run; a warning names them."""
+        not run; a warning names them. `just_ran` as of `freshness`; `settled` tools are left out, fresh or not."""
         chosen = [step.tool.module for step in plan.steps]
-        freshness = self.freshness(plan.steps)
-        stale = {module for module in chosen if not freshness[module].is_fresh}
+        freshness = self.freshness(plan.steps, just_ran)
+        stale = {module for module in chosen if not freshness[module].is_fresh}.difference(settled)
         steps = keep_steps(plan.steps, {one: freshness[one].sentences[0] for one in stale})
         steps = tuple(
             replace(step, may_run=self._may_end_fresh(freshness[step.tool.module], stale))
@@ -138,7 +140,8 @@ class RemainingWork:
         absent = [one for step in steps for one in plan.missing.get(step.tool.module, ())]
         if absent:
             raise UsageError(*absent)
-        fresh = tuple(step.tool for step in plan.steps if step.tool.module not in stale)
+        left_out = stale.union(settled)
+        fresh = tuple(step.tool for step in plan.steps if step.tool.module not in left_out)
         unbound = {module for module, found in plan.missing.items() if found}
         said = [one for one in plan.warnings if steps or one.code != STAGES_BY_NAME]
         return replace(
@@ -147,8 +150,7 @@ class RemainingWork:
             fresh=fresh,
             warnings=(*said, *self._stale_upstream(chosen, freshness)),
             intro=_count_text(len(steps), len(chosen)) if steps else "",
-            turns=self.build_turns(),
-            is_changed=True,
+            turns=Turns(self._status),
             selected=tuple(one for one in plan.steps if one.tool.module not in unbound),
         )
 
@@ -202,10 +204,6 @@ class RemainingWork:
             for module in self._registry.order
             if module in above and freshness[module].reasons
         ]
-
-    def build_turns(self, forced: Collection[str] = frozenset()) -> Turns:
-        """For the steps of which `freshness` was asked last; `forced` tools run, fresh or not."""
-        return Turns(self._status, forced)
 
     def hash_code(self, modules: Collection[str]) -> Mapping[str, str]:
         """The hashes of the code of these tools, as a run records them."""

@@ -1,35 +1,24 @@
-"""Which run can be resumed, and the plan that resumes it.
-
-The words of that run are planned anew, with today's tools and order, and with the parameters that it had. What did not
-pass in it runs, and what passed and is stale by now.
+"""Which run can be resumed, and the plan that resumes it: what is stale of the targets of that run, with today's tools
+and order and the parameters that it had. What passed in it is not stale for the time alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from discover_orch.config.project import PARAM_PREFIX
-from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX, status_words
+from msgspec.structs import replace
+
+from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
-from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, listed
-from discover_orch.planning.param_values import (
-    extra_arguments,
-    find_arguments,
-    find_missing,
-    is_extra,
-    keep_valid,
-)
-from discover_orch.planning.plan import Arguments, Plan, Step, build_steps, keep_steps
-from discover_orch.planning.project_warnings import find_unused
+from discover_orch.planning.param_values import is_extra
+from discover_orch.planning.plan import Plan, Step, build_plan
 from discover_orch.planning.remaining_work import RemainingWork
-from discover_orch.planning.selection import Selection, find_known, select
+from discover_orch.planning.selection import find_known, select
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.memory import Memory, with_unended
-from discover_orch.staleness.reason_sentences import Freshness
 from discover_orch.staleness.tool_result import SETTLED, LastOutcome, latest_run
 from discover_orch.state.recorded_run import RecordedStep, RunRecord
 from discover_orch.state.run_folders import find_runs, read_record, read_summary
@@ -115,214 +104,116 @@ def find_recorded_database(record: RunRecord | None, present: str, hint: str) ->
 
 
 def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
-    """What the run did not finish; a plan without steps if there is nothing. Raises UsageError if a value does not
-    fit, a secret has to be given again or none of its tools exists now, and DiscoveryError if one of its words may
-    mean a file that cannot be read."""
-    root, registry = work.view.project.root, work.view.registry
+    """What is stale of the targets of that run; a plan without steps if there is nothing. Raises UsageError if a value
+    does not fit, a secret has to be given again or none of its tools exists now, and DiscoveryError if one of its
+    words may mean a file that cannot be read."""
     if record is None:
-        return Plan(intro=_nothing_to_resume(root))
-    present = _find_present(record, registry)
-    then = {present[one.module]: one for one in record.plan if one.module in present}
-    steps = _build_steps(record, then, work)
-    modules = {step.tool.module for step in steps}
-    ends = {present.get(one.module, one.module): one.status for one in record.tools}
-    before = {present.get(one, one) for one in record.passed_before}
-    passed = modules & (before | {one for one, status in ends.items() if status in ENDED_WELL})
-    new = modules - then.keys() - ends.keys()
-    # What was to run and did not pass runs, fresh or not, unless that run was of what was stale.
-    judged = modules if record.is_changed else passed | new
-    freshness = work.freshness(steps, passed) if judged else {}
-    settled = _find_settled(record, then, [one for one in steps if one.tool.module in passed], work)
-    reasons = {
-        one: _find_reason(
-            record,
-            ends.get(one, ""),
-            freshness[one] if one in passed else None,
-            is_new=one in new,
-        )
-        for one in modules - settled
-        if one not in judged or not freshness[one].is_fresh
-    }
-    kept = keep_steps(steps, reasons)
-    again = [step.tool for step in kept if step.tool.module in passed]
-    return Plan(
-        steps=kept,
-        targets=record.targets,
-        exclude=record.exclude,
-        is_changed=record.is_changed,
-        warnings=tuple(_find_left_out(record, then, steps)),
-        intro=_build_intro(
-            record,
-            len(passed),
-            [step.tool.name for step in steps if step.tool.module in settled],
-            [f"{one.name} ({freshness[one.module].sentences[0]})" for one in again],
-            is_done=not kept,
-        ),
-        resumes=record.run,
-        selected=steps,
-        turns=work.build_turns(modules - judged) if freshness else None,
-    )
-
-
-def _find_present(record: RunRecord, registry: Registry) -> dict[str, str]:
-    """The modules of then that are tools, and what they are now: a change of `pythonpath` gives a file another
-    module."""
-    by_path = {tool.path: module for module, tool in registry.tools.items()}
-    found = {}
-    for one in record.plan:
-        module = one.module if one.module in registry.tools else by_path.get(one.path)
-        if module is not None:
-            found[one.module] = module
-    return found
-
-
-def _build_steps(
-    record: RunRecord, then: Mapping[str, RecordedStep], work: RemainingWork
-) -> tuple[Step, ...]:
-    """All steps of the words of that run, as they mean today."""
-    registry = work.view.registry
-    selection = _select_again(record, registry)
-    if record.plan and not then:
+        what = "no run that failed, was interrupted or killed has anything left to run"
+        return Plan(intro=f"nothing to resume: {what}")
+    registry, project = work.view.registry, work.view.project
+    words = find_known(record.targets, registry) or record.targets
+    selection = select(words, registry, exclude=find_known(record.exclude, registry))
+    then = {one.path: one for one in record.plan}
+    if then and then.keys().isdisjoint(registry.tools[one].path for one in selection.tools):
         message = f"run {record.run} cannot be resumed: none of its tools exists now"
         raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
-    problems: list[Problem] = []
-    steps = build_steps(
-        selection, registry, lambda tool: _bind_again(then.get(tool.module), tool, work, problems)
+    plan = build_plan(selection, registry, project, work.values, is_partial=True, then=then)
+    passed = _find_passed(record, plan.steps)
+    settled = _find_settled(record, then, passed, work)
+    left_out = _find_left_out(record, then, plan.steps)
+    plan = work.keep_stale(plan, passed, {step.tool.module for step in settled})
+    return replace(
+        plan,
+        warnings=(*plan.warnings, *left_out),
+        intro=_build_intro(record, passed, [step.tool.name for step in settled], plan),
+        resumes=record.run,
     )
-    problems += find_unused(work.values, [step.tool for step in steps], registry)
-    if problems:
-        raise UsageError(*problems)
-    return steps
 
 
-def _select_again(record: RunRecord, registry: Registry) -> Selection:
-    """What the words of that run mean today; those that mean nothing any more are left out."""
-    words = find_known(record.targets, registry) or record.targets
-    return select(words, registry, exclude=find_known(record.exclude, registry))
+def _find_passed(record: RunRecord, steps: Iterable[Step]) -> dict[str, Step]:
+    """Those of these steps whose tools passed in that run or in one that it resumes, by module of today: a change of
+    `pythonpath` gives a file another one."""
+    ended_well = {one.module for one in record.tools if one.status in ENDED_WELL}
+    modules = ended_well | (
+        {one.module for one in record.plan} - {one.module for one in record.tools}
+    )
+    paths = {one.path for one in record.plan if one.module in modules}
+    return {
+        step.tool.module: step
+        for step in steps
+        if step.tool.module in modules or step.tool.path in paths
+    }
 
 
-def _bind_again(
-    then: RecordedStep | None, tool: Tool, work: RemainingWork, problems: list[Problem]
-) -> Arguments:
-    """The arguments as they were, with the values that the command line gives now. A secret is looked up everywhere
-    again, and so is a parameter that is new and required, and those of a tool that was not in that run."""
-    view, values = work.view, work.values
-    recorded, secrets = (then.params, then.secrets) if then else (None, ())
-    found = find_arguments(tool, view.registry, view.project, values, recorded, secrets)
-    given = {one.param.name for one in found}
-    again = [one.name for one in tool.params if one.name in secrets and one.name not in given]
-    problems += find_missing(tool, {*given, *again}, view.registry, view.project)
-    old = then.extra if then else {}
-    extra = {**old, **extra_arguments(tool, values, view.registry)}
-    extra = {name: text for name, text in extra.items() if is_extra(tool, name)}
-    problems += [
-        Problem(
-            code="secret-again",
-            message=f"{tool.name} needs {name} again: secrets are not stored",
-            hint=f"add -p {name}=VALUE"
-            if is_extra(tool, name)
-            else f"set {PARAM_PREFIX}{name.upper()}, or add --{name.replace('_', '-')} VALUE",
-        )
-        for name in (*again, *(one for one in secrets if is_extra(tool, one) and one not in extra))
-    ]
-    return keep_valid(tool, found, problems), extra
+def _find_settled(
+    record: RunRecord,
+    then: Mapping[str, RecordedStep],
+    passed: Mapping[str, Step],
+    work: RemainingWork,
+) -> list[Step]:
+    """Those of the steps that passed which were committed in the present database, where only the ledger says so: what
+    they used is not known. They have not run since, and their code and parameters are those of then."""
+    database = work.current.database
+    url = masked_url(work.view.project.database)
+    if record.database != (GET_CONNECTION if database.name == GET_CONNECTION else url):
+        return []
+    if database.known is not None and database.number != database.known.number:
+        return []
+    results = with_unended(work.view.project.root, work.results)
+    found = []
+    for module, step in passed.items():
+        last = results[module].last if module in results else LastOutcome()
+        old = then.get(step.tool.path)
+        given = {one.param.name: one.effective for one in step.arguments if not one.is_secret}
+        if (
+            (last.status == SETTLED and int(last.run) <= int(record.run))
+            and old is not None
+            and given == {name: one.texts for name, one in old.params.items()}
+            and step.extra == old.extra
+        ):
+            found.append(step)
+    code = work.hash_code([step.tool.module for step in found])
+    return [step for step in found if then[step.tool.path].code == code[step.tool.module]]
 
 
 def _find_left_out(
     record: RunRecord, then: Mapping[str, RecordedStep], steps: Sequence[Step]
 ) -> list[Problem]:
     """A warning for each tool and each value of that run that is not in the plan."""
-    chosen = {step.tool.module: step for step in steps}
-    kept = {one.module for module, one in then.items() if module in chosen}
-    found = [
-        build_warning(
-            "gone",
-            f"{one.path or one.name} is left out: it was in run {record.run}, but "
-            f"{'its targets no longer mean it' if one in then.values() else 'is no longer a tool'}",
-            "orch list shows all tools",
-        )
-        for one in record.plan
-        if one.module not in kept
-    ]
-    found += [
-        build_warning(
-            "gone",
-            f"{name} is left out: {step.tool.name} had it in run {record.run}, but no longer has this parameter",
-            "orch run TARGETS --help lists all parameters",
-        )
-        for module, step in chosen.items()
-        if (one := then.get(module)) is not None
-        for name in (*one.params, *one.extra, *one.secrets)
-        if step.tool.param(name) is None and name not in step.extra
-    ]
+    chosen = {step.tool.path: step for step in steps}
+    found = []
+    for path, old in then.items():
+        step = chosen.get(path)
+        if step is None:
+            message = f"{path} is left out: run {record.run} had it, but it is no longer a tool of its targets"
+            found.append(build_warning("gone", message, "orch list shows all tools"))
+            continue
+        found += [
+            build_warning(
+                "gone",
+                f"{name} is left out: {old.name} had it in run {record.run}, but no longer has this parameter",
+                "orch run TARGETS --help lists all parameters",
+            )
+            for name in (*old.params, *old.extra, *old.secrets)
+            if step.tool.param(name) is None
+            and (name in old.params or not is_extra(step.tool, name))
+        ]
     return found
 
 
-def _find_settled(
-    record: RunRecord, then: Mapping[str, RecordedStep], passed: Sequence[Step], work: RemainingWork
-) -> frozenset[str]:
-    """Those of the tools that passed which the run, or one that it resumes, committed in the present database, where
-    only the ledger says so: what they used is not known. They have not run since, and their code and parameters are
-    those of then."""
-    root, database = work.view.project.root, work.current.database
-    has_own = database.name == GET_CONNECTION
-    if record.database != (GET_CONNECTION if has_own else masked_url(work.view.project.database)):
-        return frozenset()
-    if database.known is not None and database.number != database.known.number:
-        return frozenset()
-    chain: dict[str, None] = {}
-    one: RunRecord | None = record
-    while one is not None and one.run not in chain:
-        chain[one.run] = None
-        one = read_record(root, one.resumes) if one.resumes else None
-    results = with_unended(root, work.results)
-    committed = []
-    for step in passed:
-        module, old = step.tool.module, then.get(step.tool.module)
-        last = results[module].last if module in results else LastOutcome()
-        given = {one.param.name: one.effective for one in step.arguments if not one.is_secret}
-        if (
-            (last.status == SETTLED and last.run in chain)
-            and old is not None
-            and given == {name: one.texts for name, one in old.params.items()}
-            and step.extra == old.extra
-        ):
-            committed.append(module)
-    code = work.hash_code(committed)
-    return frozenset(one for one in committed if then[one].code == code[one])
-
-
-def _find_reason(record: RunRecord, end: str, freshness: Freshness | None, *, is_new: bool) -> str:
-    """Why a tool is left to run: `freshness` is that of one that passed."""
-    if freshness is not None:
-        word = "in" if end in ENDED_WELL else "before"
-        return f"passed {word} run {record.run} but is stale: {freshness.sentences[0]}"
-    if is_new:
-        return f"was not in run {record.run}"
-    word = "outcome unknown" if end == "unknown" else status_words(end or "not_run")
-    return f"{word} in run {record.run}"
-
-
 def _build_intro(
-    record: RunRecord, passed: int, settled: list[str], again: list[str], *, is_done: bool
+    record: RunRecord, passed: Mapping[str, Step], settled: list[str], plan: Plan
 ) -> str:
-    tools = f"{passed:,} {'tool' if passed == 1 else 'tools'} passed"
+    tools = f"{len(passed):,} {'tool' if len(passed) == 1 else 'tools'} passed"
     said = ""
     if settled:
         verb = "is" if len(settled) == 1 else "are"
         said = f"; the ledger says that {listed(settled, MOST_NAMES)} {verb} committed"
-    if is_done:
+    if not plan.steps:
         return f"nothing left to run: {tools} in run {record.run}{said}"
+    again = [
+        f"{step.tool.name} ({step.reason})" for step in plan.steps if step.tool.module in passed
+    ]
     verb = "runs again because it is" if len(again) == 1 else "run again because they are"
     stale = f"; {verb} stale: {', '.join(again)}" if again else ""
     return f"resuming run {record.run} ({record.status}): {tools}{stale}{said}"
-
-
-def _nothing_to_resume(root: str) -> str:
-    """Says also where the latest run was killed, and nothing of it is left."""
-    runs = find_runs(root)
-    record = read_record(root, runs[0]) if runs else None
-    if record is None or record.status != "killed" or not _has_nothing_left(record):
-        return "nothing to resume: no run that failed, was interrupted or killed has anything left to run"
-    source = ", according to the ledger" if any(one.is_settled for one in record.tools) else ""
-    return f"nothing to resume: run {record.run} was killed after all its tools had passed{source}"

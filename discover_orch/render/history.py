@@ -45,13 +45,14 @@ _INPUT_NAMES = {
 
 def build_run(record: RunRecord) -> Run:
     """The run as users get it."""
-    known = {one.module: one.name for one in record.plan}
     return copied(
         Run,
         record,
         run=record.run or None,
         params=_build_values(record.params),
-        passed_before=tuple(known.get(one, one) for one in record.passed_before),
+        passed_before=tuple(
+            one.name for one in record.tools if record.resumes and one.status == "fresh"
+        ),
         tools=tuple(
             copied(RecordedOutcome, tool, params=_build_values(tool.step.arguments))
             for tool in record.tools

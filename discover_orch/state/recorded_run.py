@@ -99,10 +99,10 @@ class ToolRecord(ToolEnd, frozen=True, kw_only=True):
 
 
 class RunStart(Struct, frozen=True, kw_only=True):
-    """What is known of a run when it starts. `exclude` are the words of `--exclude`, and a run that `is_changed` was
-    of what was stale; in one that `is_unchecked` no checks ran. `started` is local time, ISO 8601 with its offset;
-    `kind` is `run` or `watch`; `passed_before` are the modules of the tools that had passed in the run that this
-    one `resumes`; `ledger` is the key of the run in the ledger, "" where it keeps none. `sources` has a hash for
+    """What is known of a run when it starts. `exclude` are the words of `--exclude`; in a run that `is_unchecked` no
+    checks ran. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; a tool that is in the
+    plan alone had been committed before, as the ledger says; `ledger` is the key of the run there, "" where it keeps
+    none. `sources` has a hash for
     each project file of the tools' code, `order` has all modules in the order of the pipeline, empty where that is
     the order of the run. `age` are the seconds since the start of the process, 0.0 where that did not start for
     this run. Older journals have less."""
@@ -110,7 +110,6 @@ class RunStart(Struct, frozen=True, kw_only=True):
     run: str
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    is_changed: bool = False
     is_unchecked: bool = False
     started: str = ""
     kind: str = "run"
@@ -118,7 +117,6 @@ class RunStart(Struct, frozen=True, kw_only=True):
     database: str = ""
     database_origin: str = ""
     resumes: str | None = None
-    passed_before: tuple[str, ...] = ()
     ledger: str = ""
     orch: str = ""
     python: str = ""

@@ -446,9 +446,10 @@ def test_a_run_is_resumed_with_its_parameters(project: Project) -> None:
     first = found.run(rows=3, fails=True)
     assert [one.name for one in found.plan(resume=True).steps] == ["total", "page"]
     again = found.run(resume=first.run)
-    assert (again.status, [*again.outcomes]) == ("failed", ["total", "page"])  # fails=True still
+    assert (again.status, [*again.outcomes]) == ("failed", ["load", "total", "page"])
     last = found.run(resume=True, fails=False)
     assert {name: one.status for name, one in last.outcomes.items()} == {
+        "load": "fresh",
         "total": "passed",
         "page": "passed",
     }
@@ -519,6 +520,7 @@ def test_an_executor_runs_the_tools_and_leaves_the_process_alone(
     assert logging.getLogger("asyncio").level == level
     resumed = found.run(resume=True, fails=False, executor="command")
     assert {name: one.status for name, one in resumed.outcomes.items()} == {
+        "load": "fresh",
         "total": "passed",
         "page": "passed",
     }

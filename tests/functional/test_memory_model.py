@@ -173,7 +173,8 @@ class Histories(RuleBasedStateMachine):
                 run.since,
                 whole=run.plan,
                 resumes=run.number,
-                is_changed=run.is_changed,
+                fresh=[one for one in run.plan if one not in steps],
+                is_changed=True,
             )
             self._run(plan)
 

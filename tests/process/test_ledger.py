@@ -179,15 +179,17 @@ def test_no_later_resume_repeats_what_the_ledger_says_is_committed(
     for other in (("--since", "other"), ("--database", "sqlite:///other.db")):
         planned = orch("run", "--resume", *other, "-n")
         assert "would run 2 tools" in planned.out, planned.text
-        assert "passed before run 2 but is stale" in " ".join(planned.out.split())
+        again = (
+            "1 tool passed; runs again because it is stale: a (run 1 committed it and was killed"
+        )
+        assert again in " ".join(planned.out.split())
     code = (root / "src/a.py").read_text()
     (root / "src/a.py").write_text(code + "OTHER = 1\n")
     assert "would run 2 tools" in orch("run", "--resume", "-n").out
     (root / "src/a.py").write_text(code)
 
     assert "running 1 tool: b" in kill_during(root, "b", "--resume", commits=True)
-    ended = "run 3 was killed after all its tools had passed, according to the ledger"
-    assert f"nothing to resume: {ended}" in " ".join(orch("run", "--resume").out.split())
+    assert orch("run", "--resume").out.startswith("nothing to resume")
     rows = [query(root, "sqlite:", f"select x from {name}") for name in ("a", "b")]
     assert rows == [[("first",)]] * 2
     assert ledger(root, "sqlite:") == [("src.a", "1", 1), ("src.b", "3", 1)]

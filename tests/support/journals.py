@@ -31,7 +31,6 @@ def started(run: str, tools: Sequence[str] = ("fetch", "parse"), **more: Any) ->
         "database": "sqlite:///data.db",
         "database_origin": "default",
         "resumes": None,
-        "passed_before": [],
         **more,
     }
 

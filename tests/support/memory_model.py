@@ -105,14 +105,6 @@ class Run:
     statuses: dict[str, str]
     status: str
     resumes: int | None = None
-    passed_before: tuple[str, ...] = ()
-    is_changed: bool = False
-
-    @property
-    def done(self) -> set[str]:
-        """What passed or was fresh in it or in a run that it resumes."""
-        ended = {one for one, status in self.statuses.items() if status in ("passed", "fresh")}
-        return ended | {*self.passed_before}
 
 
 @dataclass
@@ -263,13 +255,11 @@ class Model:
         is_changed: bool = False,
     ) -> Run:
         """A run of these steps, besides which others are `fresh`; where `killed_at` begins, the run is killed.
-        `is_changed`: of what is stale. Then each step is judged again when its turn comes, and where a run is resumed
-        what had passed in it."""
+        `is_changed`: of what is stale, as a resume is too. Then each step is judged again when its turn comes."""
         steps = tuple(steps)
         whole = whole or steps
         number = self.latest + 1
         statuses = dict.fromkeys(steps, "not_run")
-        done = next((one.done for one in self.runs if one.number == resumes), set[str]())
         run = Run(
             number=number,
             since=since,
@@ -277,14 +267,11 @@ class Model:
             statuses=statuses,
             status="passed",
             resumes=resumes,
-            passed_before=tuple(one for one in whole if one not in steps),
-            is_changed=is_changed,
         )
         for tool in steps:
             if statuses[tool] == "blocked":
                 continue
-            is_judged = is_changed or tool in done
-            if is_judged and tool not in self.stale(since, whole if resumes else TOOLS):
+            if is_changed and tool not in self.stale(since, whole if resumes else TOOLS):
                 statuses[tool] = "fresh"
                 continue
             if tool in TAKES_CONN and self.database is None:
@@ -367,7 +354,7 @@ class Model:
 
     def _is_overtaken(self, run: Run) -> bool:
         """Whether all tools that it left have run or been accepted since."""
-        left = [one for one, status in run.statuses.items() if status != "passed"]
+        left = [one for one, status in run.statuses.items() if status not in ("passed", "fresh")]
         return bool(left) and all(self._last(one) > run.number for one in left)
 
     def _last(self, tool: str) -> int:
@@ -383,5 +370,4 @@ class Model:
 
     def to_resume(self, run: Run) -> tuple[str, ...]:
         stale = self.stale(run.since, run.plan)
-        left = set[str]() if run.is_changed else {*run.plan} - run.done
-        return tuple(one for one in run.plan if one in left | stale)
+        return tuple(one for one in run.plan if one in stale)
