@@ -30,7 +30,7 @@ from discover_orch.execution.event_documents import (
 )
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event as OwnEvent
-from discover_orch.execution.run_events import Report, nothing_to_do_events
+from discover_orch.execution.run_events import nothing_to_do_events
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.model.documents import Outcome
 from discover_orch.model.errors import Problem
@@ -62,18 +62,19 @@ def run_events(
     with closing(events()) as found:
         first = next(found)  # raises what is wrong with the executor
         yield from (Note(problem=problem) for problem in notes)
-        report, end = Report(), None
+        run, end = "", None
         for event in itertools.chain([first], found):
-            report.add(event)
-            shown = build_event(event, plan.names, report)
+            shown = build_event(event, plan.names)
+            if isinstance(shown, RunStarted):
+                run = shown.run or ""
             if isinstance(shown, RunFinished):
                 end = shown  # it comes after the page
             elif shown is not None:
                 yield shown
-    if view.project.report and report.run:
+    if view.project.report and run:
         from discover_orch.render.report_page import write_page  # few projects ask for it
 
-        written = write_page(view.project.root, report.run, plan.secrets)
+        written = write_page(view.project.root, run, plan.secrets)
         if isinstance(written, Problem):
             yield Note(problem=written)
     if end is not None:

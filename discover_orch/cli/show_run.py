@@ -124,7 +124,7 @@ class RunWriter:
     def write(self, event: Event) -> None:
         self.report.add(event)
         if self._shown.as_json:
-            shown = build_event(event, self._names, self.report)
+            shown = build_event(event, self._names)
             if isinstance(shown, Note):
                 self._console.problems([shown.problem])
             elif shown is not None:

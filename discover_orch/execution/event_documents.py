@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from msgspec import Struct, field
 
 from discover_orch.execution import run_events as own
-from discover_orch.execution.run_events import Report, nothing_to_do_events
+from discover_orch.execution.run_events import nothing_to_do_events
 from discover_orch.model import tool_events
 from discover_orch.model.documents import Outcome, copied
 from discover_orch.model.errors import ExitCode, Failure, Problem
@@ -109,9 +109,8 @@ Event = (
 )
 
 
-def build_event(event: own.Event, names: Mapping[str, str], report: Report) -> Event | None:
-    """None for an event that only a terminal shows. `names` maps modules to the names of tools; `report` has counted
-    `event` already."""
+def build_event(event: own.Event, names: Mapping[str, str]) -> Event | None:
+    """None for an event that only a terminal shows. `names` maps modules to the names of tools."""
     match event:
         case own.RunStarted(run=run, targets=targets, tools=tools):
             shown = tuple(names[one] for one in tools)
@@ -142,25 +141,16 @@ def build_event(event: own.Event, names: Mapping[str, str], report: Report) -> E
             return TransactionEnded(status=ended)
         case tool_events.RunNote(problem=problem):
             return Note(problem=problem)
-        case own.RunFinished(duration=seconds):
-            return RunFinished(
-                status=report.status,
-                exit_code=report.exit_code,
-                counts=report.counts,
-                duration=round(seconds, 6),
-            )
+        case tool_events.RunFinished(duration=seconds):
+            return copied(RunFinished, event, duration=round(seconds, 6), time=_now())
         case _:
             return None
 
 
 def nothing_to_do(plan: Plan) -> Iterator[Event]:
     """A run that had nothing to do."""
-    report = Report()
-    for event in nothing_to_do_events(plan):
-        report.add(event)
-        shown = build_event(event, plan.names, report)
-        if shown is not None:
-            yield shown
+    found = (build_event(event, plan.names) for event in nothing_to_do_events(plan))
+    return (event for event in found if event is not None)
 
 
 def not_started(

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.execution.event_documents import Note, ToolOutput, build_event
-from discover_orch.execution.run_events import Event, Report
+from discover_orch.execution.run_events import Event
 from discover_orch.execution.runner import RunRequests
 from discover_orch.execution.supervisor import OWN_CHILDREN
 from discover_orch.model.conventions import CONF_FILE
@@ -45,7 +45,7 @@ class Observers:
         self, found: Sequence[ObserverFacts], project: Project, names: Mapping[str, str]
     ) -> None:
         """Starts them. `names` are those of the tools, by module."""
-        self._names, self._report = names, Report()
+        self._names = names
         self._processes: list[_Process] = []
         self._unsaid: list[RunNote] = []
         for one in found:
@@ -56,8 +56,7 @@ class Observers:
 
     def note(self, event: Event) -> list[RunNote]:
         """Gives them an event, whose secrets are masked. Returns what they have said since the last one."""
-        self._report.add(event)
-        shown = build_event(event, self._names, self._report)
+        shown = build_event(event, self._names)
         if shown is None or isinstance(shown, Note):
             return self._update()
         line = json.dumps(msgspec.to_builtins(shown)).encode() + b"\n"

@@ -17,7 +17,6 @@ from discover_orch import __version__
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.execution import event_documents
 from discover_orch.execution.attempt_uses import uses_main_database
 from discover_orch.execution.event_documents import build_event
 from discover_orch.execution.remembered_results import ResultRecord
@@ -26,7 +25,6 @@ from discover_orch.execution.run_events import (
     FAILED,
     Event,
     Report,
-    RunFinished,
     RunStarted,
     ToolRetried,
 )
@@ -38,6 +36,7 @@ from discover_orch.model.table_keys import WHOLE
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
     DatabaseWritten,
+    RunFinished,
     RunNote,
     TablesMade,
     ToolDeclined,
@@ -187,6 +186,11 @@ class Recorder:
             found += self._find_loss()
         return tuple(found)
 
+    def with_counts(self, end: RunFinished) -> RunFinished:
+        """The end of the run with what is known of its tools."""
+        self._report.add(end)
+        return replace(end, exit_code=self._report.exit_code, counts=self._report.counts)
+
     def close(self) -> None:
         """Completes the journal of a run that was broken off, as by a closed terminal: tools that did not start did
         not run, and the outcome of one that did not end is unknown."""
@@ -200,13 +204,13 @@ class Recorder:
                 )
                 self._report.add(idle)
                 self._write(self._document(idle), module)
-            end = event_documents.RunFinished(
+            end = RunFinished(
                 status="killed" if self.tools.began.keys() - ended else "interrupted",
                 exit_code=ExitCode.INTERRUPTED,
                 counts=self._report.counts,
-                duration=round(time.monotonic() - self._started, 6),
+                duration=time.monotonic() - self._started,
             )
-            self._journal.write(to_builtins(end))
+            self._journal.write(self._document(end))
         self._journal.close()
 
     def _find_loss(self) -> list[Problem]:
@@ -279,7 +283,7 @@ class Recorder:
 
     def _note(self, problem: Problem) -> None:
         if not self._is_over:  # the end of the run is the last line
-            self._journal.write(to_builtins(event_documents.Note(problem=problem)))
+            self._journal.write(self._document(RunNote(problem=problem)))
 
     def _attempt(self, event: ToolFinished) -> dict[str, object]:
         """What `--json` does not have of an attempt: the traceback, the end of what it printed if it failed, the time
@@ -320,7 +324,7 @@ class Recorder:
         return {} if changes is None else {"changes": changes}
 
     def _document(self, event: Event) -> dict[str, object]:
-        shown = build_event(event, self._names, self._report)
+        shown = build_event(event, self._names)
         return {} if shown is None else to_builtins(shown)
 
     def _close_killed_run(self) -> int:

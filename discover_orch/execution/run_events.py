@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.errors import ExitCode, Problem
 from discover_orch.model.tool_events import (
+    RunFinished,
     RunNote,
+    RunStatus,
     ToolFinished,
     ToolOrdered,
     TransactionEnded,
@@ -26,7 +27,6 @@ from discover_orch.planning.plan import Plan
 
 #: The tool did not succeed, as far as is known.
 FAILED = frozenset({"failed", "unknown"})
-RunStatus = Literal["passed", "failed", "interrupted", "cancelled"]
 
 
 class RunStarted(Struct, frozen=True, kw_only=True):
@@ -44,14 +44,6 @@ class ToolRetried(Struct, frozen=True, kw_only=True):
 
     end: ToolFinished
     delay: float
-
-
-class RunFinished(Struct, frozen=True, kw_only=True):
-    """`signal` is the number of the signal that interrupted the run, or 0."""
-
-    status: RunStatus
-    duration: float
-    signal: int = 0
 
 
 class Running(Struct, frozen=True, kw_only=True):
@@ -149,7 +141,9 @@ def nothing_to_do_events(plan: Plan) -> tuple[Event, ...]:
     return (
         RunStarted(run="", targets=plan.targets, tools=modules),
         *(ToolFinished(module=module, status="fresh") for module in modules),
-        RunFinished(status="passed", duration=0.0),
+        RunFinished(
+            status="passed", duration=0.0, counts={"fresh": len(modules)} if modules else {}
+        ),
     )
 
 

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.request import RunSettings
-from discover_orch.execution.run_events import FAILED, Event, RunStatus, ToolRetried
+from discover_orch.execution.run_events import FAILED, Event, ToolRetried
 from discover_orch.execution.step_queue import WRITES, StepQueue, one_by_one
 from discover_orch.model.graph import reachable, reverse
 from discover_orch.model.tool import Tool
-from discover_orch.model.tool_events import RunNote, ToolDeclined, ToolFinished
+from discover_orch.model.tool_events import RunNote, RunStatus, ToolDeclined, ToolFinished
 from discover_orch.planning.plan import Plan
 
 #: Names of the exceptions that say that the code is wrong.

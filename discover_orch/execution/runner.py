@@ -16,7 +16,6 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_events import (
     Event,
     Resumed,
-    RunFinished,
     Running,
     RunStarted,
     Suspended,
@@ -26,6 +25,7 @@ from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool_events import (
     DebuggerOpened,
+    RunFinished,
     RunNote,
     ToolFinished,
     ToolOrdered,

@@ -23,7 +23,7 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.worker_driver import WorkerDriver, build_prepare
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.request import ReadyRun, RunSettings
-from discover_orch.execution.run_events import Event, RunFinished
+from discover_orch.execution.run_events import Event
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import RunHooks, RunRequests, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
@@ -34,7 +34,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.observation import WRITTEN
 from discover_orch.model.tool import Tool
-from discover_orch.model.tool_events import RunNote, ToolFinished
+from discover_orch.model.tool_events import RunFinished, RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.import_graph import ImportGraph
@@ -251,8 +251,10 @@ class _Session:
                     if masked in notes_before:  # another worker has said it
                         continue
                     notes_before.add(masked)
-                notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
                 is_end = isinstance(masked, RunFinished)
+                if isinstance(masked, RunFinished):
+                    masked = recorder.with_counts(masked)
+                notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
                 for one in (*notes, masked) if is_end else (masked, *notes):
                     yield one
                     if observers is not None:

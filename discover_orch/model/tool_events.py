@@ -1,7 +1,7 @@
 """What happens to the tools of a run: what a worker tells, what a terminal shows, and what the journal keeps. Pure.
 
 A tool is named by its `module`. Its `name`, which users write, and the `time` are known of events in a journal.
-`execution/run_events.py` has the events of a run as a whole.
+`execution/run_events.py` has the events that no journal keeps in this form.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ToolStatus = Literal[
     "done",
     "rolled_back",
 ]
+
+RunStatus = Literal["passed", "failed", "interrupted", "cancelled", "killed"]
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
@@ -151,11 +153,24 @@ class TransactionEnded(Event, frozen=True, kw_only=True, tag="transaction_ended"
     status: Literal["passed", "rolled_back", "unknown"]
 
 
-class RunNote(Event, frozen=True, kw_only=True, tag=True):
+class RunNote(Event, frozen=True, kw_only=True, tag="run_note"):
     """A problem outside any tool: a resource that raised when it was closed, threads that are still running."""
 
     problem: Problem
     traceback: str = ""
+    time: datetime | None = None
+
+
+class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
+    """The end of a run. `exit_code` and `counts`, the numbers of tools by status, are added once all else has been
+    told. `signal` is the number of the signal that interrupted the run, or 0. Only a journal has `killed` runs."""
+
+    status: RunStatus
+    duration: Seconds
+    exit_code: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    signal: int = 0
+    time: datetime | None = None
 
 
 class SecretFound(Event, frozen=True, kw_only=True, tag=True):

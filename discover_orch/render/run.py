@@ -10,17 +10,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch import __version__
-from discover_orch.execution.run_events import (
-    FAILED,
-    Event,
-    Report,
-    RunFinished,
-    RunStarted,
-    ToolRetried,
-)
+from discover_orch.execution.run_events import FAILED, Event, Report, RunStarted, ToolRetried
 from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure
 from discover_orch.model.tool_events import (
+    RunFinished,
     RunNote,
     ToolFinished,
     ToolOutput,

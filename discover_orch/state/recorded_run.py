@@ -19,6 +19,8 @@ from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK, ParamValue
 from discover_orch.model.tool_events import (
+    RunFinished,
+    RunNote,
     Seconds,
     ToolEnd,
     ToolFinished,
@@ -194,19 +196,6 @@ class _ToolRetried(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="t
     delay: float = 0.0
 
 
-class _RunNoted(Struct, frozen=True, kw_only=True, tag_field="event", tag="run_note"):
-    problem: Problem
-    time: datetime | None = None
-
-
-class _RunFinished(Struct, frozen=True, kw_only=True, tag_field="event", tag="run_finished"):
-    status: str
-    exit_code: int
-    duration: Seconds
-    counts: dict[str, int]
-    time: datetime | None = None
-
-
 _AnyEvent = (
     RunBegan
     | ToolOrdered
@@ -214,8 +203,8 @@ _AnyEvent = (
     | ToolFinished
     | _ToolRetried
     | TransactionEnded
-    | _RunNoted
-    | _RunFinished
+    | RunNote
+    | RunFinished
 )
 _END = b'{"event":"tool_finished"'
 
@@ -249,9 +238,9 @@ class _Tool:
 def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
     """None where the lines are not those of a run."""
     start: RunBegan | None = None
-    end: _RunFinished | None = None
+    end: RunFinished | None = None
     zero = 0.0
-    noted: list[_RunNoted] = []
+    noted: list[RunNote] = []
     ends: dict[int, float] = {}  # by worker, of its last attempt
     tools: dict[str, _Tool] = {}
     for event in _read_events(lines):
@@ -276,9 +265,9 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
                 for tool in tools.values():
                     if tool.end is not None and tool.end.status == "done":
                         tool.end = replace(tool.end, status=event.status)
-            case _RunNoted():
+            case RunNote():
                 noted.append(event)
-            case _RunFinished():
+            case RunFinished():
                 end = event
             case _:
                 pass
@@ -321,7 +310,7 @@ def encode_end(tool: ToolRecord) -> bytes:
 def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
     """The run without its tools, from the first line and the last one; None where these do not say how it ended."""
     start, end = _read_event(first), _read_event(last)
-    if not (isinstance(start, RunBegan) and isinstance(end, _RunFinished)):
+    if not (isinstance(start, RunBegan) and isinstance(end, RunFinished)):
         return None
     if end.status == "killed":  # then some tool has no end
         return None
@@ -331,12 +320,12 @@ def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
 def has_clean_end(line: bytes) -> bool:
     """Whether this last line is the end of a run that was not killed."""
     end = _read_event(line)
-    return isinstance(end, _RunFinished) and end.status != "killed"
+    return isinstance(end, RunFinished) and end.status != "killed"
 
 
 def _build_record(
     start: RunBegan,
-    end: _RunFinished | None,
+    end: RunFinished | None,
     status: str,
     tools: tuple[ToolRecord, ...],
     notes: tuple[RecordedNote, ...] = (),

@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from discover_orch.execution import session
 from discover_orch.execution.request import RunSettings, waiting_problem
-from discover_orch.execution.run_events import Event, Resumed, RunFinished, RunStarted
+from discover_orch.execution.run_events import Event, Resumed, RunStarted
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
+from discover_orch.model.tool_events import RunFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.file_events import Watcher

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.execution.run_events import Event, RunStatus
-from discover_orch.model.tool_events import DebuggerOpened, ToolFinished, ToolStarted
+from discover_orch.execution.run_events import Event
+from discover_orch.model.tool_events import DebuggerOpened, RunStatus, ToolFinished, ToolStarted
 from discover_orch.staleness.live_status import Change
 from discover_orch.staleness.tool_result import FILES
 from discover_orch.watch.watch_events import Action, Scope

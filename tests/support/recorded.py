@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from discover_orch.execution.recorder import Recorder
-from discover_orch.execution.run_events import RunFinished, RunStarted
+from discover_orch.execution.run_events import RunStarted
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation, file_stat, list_paths
-from discover_orch.model.tool_events import ToolFinished, ToolStarted
+from discover_orch.model.tool_events import RunFinished, ToolFinished, ToolStarted
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView

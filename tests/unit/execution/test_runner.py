@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.execution.executors import Executor
-from discover_orch.execution.run_events import Event, RunFinished, Running, RunStarted, Ticked
+from discover_orch.execution.run_events import Event, Running, RunStarted, Ticked
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import TICK, RunHooks, run_steps
 from discover_orch.model.errors import Failure
 from discover_orch.model.tool_events import (
     DebuggerOpened,
+    RunFinished,
     RunNote,
     ToolFinished,
     ToolOrdered,

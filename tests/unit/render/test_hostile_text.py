@@ -29,11 +29,12 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.execution import event_documents
-from discover_orch.execution.run_events import Event, Report, RunFinished, RunStarted, ToolRetried
+from discover_orch.execution.run_events import Event, Report, RunStarted, ToolRetried
 from discover_orch.model import documents
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
+    RunFinished,
     RunNote,
     TableHead,
     ToolFinished,
