@@ -81,13 +81,12 @@ Event = (
 
 
 class Report:
-    """The result of a run, built from its events: its id, its `tools` in order and how they ended. `problems` are
-    those outside any tool, such as a resource that raised when it was closed. `signal` is the number of the one that
-    interrupted it, or 0."""
+    """The result of a run, built from its events: its id, and how its tools ended. `problems` are those outside any
+    tool, such as a resource that raised when it was closed. `signal` is the number of the one that interrupted it, or
+    0."""
 
     def __init__(self) -> None:
         self.run = ""
-        self.tools: tuple[str, ...] = ()
         self.finished: list[ToolFinished] = []
         self.problems: list[Problem] = []
         self.status: RunStatus = "passed"
@@ -96,8 +95,8 @@ class Report:
 
     def add(self, event: Event) -> None:
         match event:
-            case RunStarted(run=run, tools=tools):
-                self.run, self.tools = run, tools
+            case RunStarted(run=run):
+                self.run = run
             case ToolFinished():
                 self.finished.append(event)
             case TransactionEnded(status=status):

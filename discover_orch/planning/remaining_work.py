@@ -25,7 +25,6 @@ from discover_orch.planning.project_warnings import STAGES_BY_NAME
 from discover_orch.staleness.current_inputs import (
     CurrentState,
     Params,
-    hash_code,
     takes_connection,
 )
 from discover_orch.staleness.database_identity import GET_CONNECTION
@@ -204,12 +203,6 @@ class RemainingWork:
             for module in self._registry.order
             if module in above and freshness[module].reasons
         ]
-
-    def hash_code(self, modules: Collection[str]) -> Mapping[str, str]:
-        """The hashes of the code of these tools, as a run records them."""
-        code = self.current.read_code(modules) if modules else {}
-        tools = self._registry.tools
-        return {one: hash_code(self.current.code_of(tools[one], code)) for one in modules}
 
     def find_gap(self, tool: Tool) -> str:
         """Why the data flow of the tool is not known completely; "" where it is."""

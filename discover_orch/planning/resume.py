@@ -17,6 +17,7 @@ from discover_orch.planning.param_values import is_extra
 from discover_orch.planning.plan import Plan, Step, build_plan
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.planning.selection import find_known, select
+from discover_orch.staleness.current_inputs import hash_code
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.tool_result import SETTLED, LastOutcome, latest_run
@@ -172,8 +173,12 @@ def _find_settled(
             and step.extra == old.extra
         ):
             found.append(step)
-    code = work.hash_code([step.tool.module for step in found])
-    return [step for step in found if then[step.tool.path].code == code[step.tool.module]]
+    code = work.current.read_code([step.tool.module for step in found]) if found else {}
+    return [
+        step
+        for step in found
+        if then[step.tool.path].code == hash_code(work.current.code_of(step.tool, code))
+    ]
 
 
 def _find_left_out(
