@@ -76,7 +76,7 @@ class WorkerDied(
 
     One of `exit_code` and `signal` (its name) is set. `traceback`, `path` and `line` say where the user's code
     was when it crashed, if that is known. A worker elsewhere is `refused` if it has not got its step and never will,
-    and `lost` if nobody knows whether and how it ended.
+    and `lost` if it is unknown whether and how it ended.
     """
 
     sentence: str

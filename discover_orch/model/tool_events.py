@@ -162,8 +162,8 @@ class RunNote(Event, frozen=True, kw_only=True, tag="run_note"):
 
 
 class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
-    """The end of a run. `exit_code` and `counts`, the numbers of tools by status, are added once all else has been
-    told. `signal` is the number of the signal that interrupted the run, or 0. Only a journal has `killed` runs."""
+    """The end of a run. `exit_code` and `counts`, the numbers of tools by status, are added after all other
+    events. `signal` is the number of the signal that interrupted the run, or 0. Only a journal has `killed` runs."""
 
     status: RunStatus
     duration: Seconds

@@ -147,7 +147,7 @@ class Watcher:
         self._must_poll, self._must_renew = must_poll, True
 
     def drain_problems(self) -> list[Problem]:
-        """Why it polls, where nobody asked for it."""
+        """Why it polls although no setting asks for it."""
         drained, self._problems = self._problems, []
         return drained
 

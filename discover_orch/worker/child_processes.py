@@ -24,7 +24,7 @@ PR_SET_CHILD_SUBREAPER = 36
 SWEEP_TIME = 0.5  # seconds
 BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 IS_LINUX = sys.platform == "linux"
-#: An open file that tells the children of the main thread, -1 where there is none.
+#: An open file that lists the children of the main thread, -1 where there is none.
 _kept = -1
 
 

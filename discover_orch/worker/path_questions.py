@@ -124,7 +124,7 @@ class PathQuestions:
         first_key = _STARTS.get(name, 0)
 
         def ask(path: Any, *arguments: Any, **options: Any) -> Any:
-            if self._is_forked:  # the kernel tells of links only (`kernel_filter`)
+            if self._is_forked:  # the kernel reports only links (`kernel_filter`)
                 with contextlib.suppress(OSError, TypeError, ValueError):
                     real_readlink(path, dir_fd=options.get("dir_fd"))
                 return real(path, *arguments, **options)
