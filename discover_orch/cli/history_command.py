@@ -114,14 +114,16 @@ def command(
 
 
 def _settle_latest(root: str) -> None:
-    """If the latest run was killed and kept a ledger, asks it how its tools ended."""
+    """If the latest run was killed and the database may know more, asks it how its tools ended."""
     record = read_open_run(root)
-    if record is not None and record.ledger and record.status == "killed":
-        from discover_orch.execution.request import settle_killed_run
+    if record is not None and record.key and record.status == "killed":
+        from discover_orch.execution.request import Request, ask_database
         from discover_orch.planning.project_view import read_project
 
         with suppress(OrchError, OSError):  # the history is readable without the project
-            settle_killed_run(read_project(root, root, os.environ), settles=False)
+            view = read_project(root, root, os.environ)
+            with ask_database(view, Request(), lambda _: None, runs=False):
+                pass
 
 
 def read_run(root: str, run: str | None) -> RunRecord:

@@ -65,7 +65,7 @@ def command(
     For a single tool, shows everything that is known about it. Only reads source text and files: your
     code is not imported.
     """
-    left, chosen = read_status(arguments.view, build_request(arguments))
+    left, chosen = read_status(arguments.view, build_request(arguments), context.console.problems)
     tools, view, console = build_statuses(left, chosen), left.view, context.console
     if as_json:
         console.json({"tools": tools})

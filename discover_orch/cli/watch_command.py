@@ -20,7 +20,7 @@ from discover_orch.cli.options import (
     tools_arguments,
 )
 from discover_orch.config.project import Project
-from discover_orch.execution.request import settle_killed_run
+from discover_orch.execution.request import ask_database
 from discover_orch.model.errors import OrchError, Problem
 from discover_orch.render.problems import first_few
 from discover_orch.watch.watch_events import SCOPES, CannotRun, Scope
@@ -112,7 +112,8 @@ def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
         request = WatchRequest(
             start=context.start, folder=context.folder, request=build_request(arguments)
         )
-        context.console.problems(settle_killed_run(arguments.view, settles=True))
+        with ask_database(arguments.view, request.request, context.console.problems, runs=True):
+            pass
         watching = WatchLoop(request, options.with_settings, os.environ)
     except OrchError as error:
         if shown.as_json:

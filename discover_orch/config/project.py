@@ -22,7 +22,7 @@ from discover_orch.config.setting_values import (
     printable,
     shown,
 )
-from discover_orch.config.settings import KEYS, NAMED_BY_ROOT, Command
+from discover_orch.config.settings import KEYS, Command
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest
 from discover_orch.model.parameter import ParamValue
@@ -41,7 +41,8 @@ class Project(Struct, frozen=True, kw_only=True):
 
     `external_writes` says whether the tools that read the SQLite or DuckDB file are stale when another program wrote
     to it: "stale", or "ignore". Tables with up to `table_version_rows` rows are compared by content. `jobs` is the
-    number of workers. `ledger` is the project's name in the ledger of the database, "" where none is kept.
+    number of workers. `project` is the name under which the database keeps the memory of the tools, if `memory` is
+    "database", and not "local".
 
     `executor` is "local", "dask=ADDRESS" or "command"; `command` is for "command".
 
@@ -60,7 +61,8 @@ class Project(Struct, frozen=True, kw_only=True):
     database_origin: str = "default"
     transaction: str = "tool"
     env_file: str = ""
-    ledger: str = ""
+    project: str = ""
+    memory: str = "database"
     external_writes: str = "stale"
     table_version_rows: int = 20_000
     jobs: int = 1
@@ -115,8 +117,7 @@ class Project(Struct, frozen=True, kw_only=True):
                 os.path.relpath(one, root).replace(os.sep, "/") if os.path.isabs(one) else one
                 for one in values["pythonpath"]
             )
-        if values.get("ledger") == NAMED_BY_ROOT:
-            values["ledger"] = name or os.path.basename(root) or "root"
+        values.setdefault("project", name or os.path.basename(root) or "root")
         values["params"], values["tool_params"] = values.get("params", ({}, {}))
         values |= {"env_params": _env_params(environ), "origins": origins}
         return cls(root=root, config=config, **values), tuple(reader.problems)

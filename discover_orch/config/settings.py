@@ -43,7 +43,6 @@ from discover_orch.model.parameter import ParamValue
 _OTHER_NAME = (
     'choose another one: "full" means all stages, and a group cannot have the name of a stage'
 )
-NAMED_BY_ROOT = "\0"  # `ledger = true`, until the name of the project is known
 
 
 class Setting(Struct, frozen=True):
@@ -169,19 +168,7 @@ def _groups(reader: SettingReader, given: RawSetting) -> dict[str, Texts]:
 
 
 _DATABASE = Kind(Annotated[str, Meta(pattern=rf"\A{URL_PATTERN}")], "a URL", '"sqlite:///data.db"')
-#: A text that means true, false or nothing would be an odd name of a project.
-_PROJECT_NAME = Kind(
-    Annotated[str, Meta(pattern=r"(?i)\A\s*(?!(true|yes|on|false|no|off)?\s*\Z)")],
-    "true or false without quotes, or a name",
-    "true",
-)
-
-
-def _ledger(_: SettingReader, given: RawSetting) -> str:
-    try:
-        return NAMED_BY_ROOT if typed(given, FLAG) else ""
-    except InvalidSetting:
-        return str(typed(given, _PROJECT_NAME)).strip()
+_NAME = Kind(Annotated[str, Meta(pattern=r"\S")], "a name", '"penguins"')
 
 
 def _watch(reader: SettingReader, given: RawSetting) -> dict[str, object]:
@@ -271,11 +258,13 @@ KEYS: Mapping[str, Setting] = {
         "a file with environment variables, one `NAME=value` a line, such as `.env`. "
         "Variables that are set already take precedence",
     ),
-    "ledger": Setting(
-        TEXT,
-        "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the name of the "
-        "project there",
-        _ledger,
+    "project": Setting(
+        _NAME, "the name under which the database keeps what orch remembers of this project"
+    ),
+    "memory": Setting(
+        one_of("database", "local"),
+        'where orch remembers the tools that write to the database: there, in the table `orch_memory`, or `"local"`: '
+        "in `.orch` alone",
     ),
     "table_version_rows": Setting(
         COUNT,

@@ -52,6 +52,7 @@ from discover_orch.staleness.database_identity import GET_CONNECTION, DatabaseRe
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
 from discover_orch.staleness.tool_result import (
+    LARGEST_KEY,
     run_of,
 )
 from discover_orch.state.git_files import read_commit
@@ -85,13 +86,13 @@ class Recorder:
         *,
         code: ImportGraph | SourceFiles | None = None,
         environ: Mapping[str, str] = os.environ,
-        ledger: str = "",
+        key: str = "",
         keep: Callable[[bytes], object] | None = None,
         has_process: bool = False,
     ) -> None:
-        """`code` is as of `CurrentState`; `environ` is what tools get; `ledger` is the run's key in the ledger; `keep`
-        is as of `Journal`. `has_process`: this process was started for this run."""
-        self._ledger = ledger
+        """`code` is as of `CurrentState`; `environ` is what tools get; `key` tells this run from others of the same
+        number; `keep` is as of `Journal`. `has_process`: this process was started for this run."""
+        self._key = key
         self._plan, self._registry, self._project = plan, registry, project
         self.environ = environ
         self._steps = {step.tool.module: step for step in plan.possible_steps}
@@ -115,6 +116,7 @@ class Recorder:
         self._journal: Journal = begin_run(project.root, self._close_killed_run(), keep)
         self.run = self._journal.run
         self._database.run = _number(self.run)
+        self._database.key = int(key[:8] or "0", 16) & LARGEST_KEY
         # A watch brings its code up to date while the run is in progress.
         self._is_live = isinstance(code, ImportGraph)
         self._code = {
@@ -266,7 +268,7 @@ class Recorder:
             workers=event.workers,
             age=round(process_age() if self._has_process else 0.0, 6),
             plan=tuple(
-                _record_step(step, one, bool(self._ledger) and _has_row(step.tool, registry))
+                _record_step(step, one, is_recorded=has_record(step.tool, registry))
                 for step, one in zip(steps, codes, strict=True)
             ),
             sources={path: meaning for one in codes for path, meaning in one.items()},
@@ -274,7 +276,7 @@ class Recorder:
             database=name if has_own else masked_url(project.database),
             database_origin="orchconf.py" if has_own else project.database_origin,
             resumes=plan.resumes or None,
-            ledger=self._ledger,
+            key=self._key if project.memory == "database" else "",
             transaction=project.transaction,
         )
 
@@ -347,10 +349,13 @@ class Recorder:
             self._results.restore_flows(
                 {one: r.success.flow for one, r in passed.items() if r.success}
             )
+        recorded = [one.run for one in self._current.database.all_known.values()]
         if runs:  # the newest run is never pruned
-            return int(runs[0])
+            return max([int(runs[0]), *recorded])
         results = (*self._memory.results(self._registry.order).values(), *self._current.gone)
-        return max([0, *(max(_number(one.last.run), run_of(one.latest)) for one in results)])
+        return max(
+            [0, *recorded, *(max(_number(one.last.run), run_of(one.latest)) for one in results)]
+        )
 
     # The end.
 
@@ -385,7 +390,7 @@ def _number(run: str) -> int:
     return int(run) if run.isdecimal() else 0
 
 
-def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> RecordedStep:
+def _record_step(step: Step, code: Mapping[str, str], *, is_recorded: bool) -> RecordedStep:
     secret = [name for name, text in step.extra.items() if is_secret_value(name, text)]
     return RecordedStep(
         module=step.tool.module,
@@ -403,11 +408,11 @@ def _record_step(step: Step, code: Mapping[str, str], is_in_ledger: bool) -> Rec
         extra={name: text for name, text in step.extra.items() if name not in secret},
         secrets=(*(bound.param.name for bound in step.arguments if bound.is_secret), *secret),
         code=hash_code(code),
-        is_in_ledger=is_in_ledger,
+        is_recorded=is_recorded,
     )
 
 
-def _has_row(tool: Tool, registry: Registry) -> bool:
-    """Whether its transaction adds a row to the ledger; not known of a tool whose signature is not readable."""
+def has_record(tool: Tool, registry: Registry) -> bool:
+    """Whether its transaction records its success; not known of a tool whose signature is not readable."""
     has_transaction = tool.is_readable and not tool.commits_by_itself
     return has_transaction and takes_connection(tool, registry)

@@ -7,13 +7,14 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.errors import Problem
+from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.table_keys import (
     is_table_list,
     table_name,
@@ -77,6 +78,19 @@ class ResultRecord:
     def write(self, result: ToolResult) -> None:
         self.hold(result)
         self._memory.write(result)
+
+    def records_of(self, results: Iterable[ToolResult]) -> tuple[SuccessRecord, ...]:
+        """The documents for the records of these successes."""
+        return tuple(
+            SuccessRecord(
+                tool=one.module,
+                success=one.success.record,
+                run=run_of(one.success.ended),
+                document=self._memory.seal(one),
+            )
+            for one in results
+            if one.success is not None
+        )
 
     def hold(self, result: ToolResult) -> None:
         """As `write`, for this run alone until it is written."""

@@ -25,6 +25,7 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.project_warnings import check_sharing, check_tokens, opens_database
+from discover_orch.staleness.current_inputs import takes_connection
 from discover_orch.state.lock import LockHolder, ProjectLock
 
 TYPE_CHECKING = False
@@ -104,7 +105,9 @@ class RunSkipped(OrchError):
 def look_ahead(view: ProjectView, request: Request) -> ReadyRun:
     """What a run would do now. Raises OrchError."""
     planned = _plan(view, request)
-    settle_killed_run(planned.view, settles=False)
+    with ask_database(planned.view, request, lambda _: None, runs=False) as view:
+        if view is not planned.view:
+            planned = _plan(view, request)
     ready = _without_checks(_find_remaining(planned, asks_database=False))
     _refuse(ready)
     return ready
@@ -119,15 +122,19 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
             planned = replace(
                 planned, view=replace(planned.view, sources=SourceFiles(view.project))
             )
-        note(settle_killed_run(planned.view, settles=True))
-        if request.is_partial:
-            planned = _find_remaining(planned, asks_database=True)
-        planned = _without_checks(planned)
-        _refuse(planned)
-        yield planned
+        with ask_database(planned.view, request, note, runs=_needs_database(planned)) as view:
+            if view is not planned.view:
+                planned = _plan(view, request)
+            if request.is_partial:
+                planned = _find_remaining(planned, asks_database=True)
+            planned = _without_checks(planned)
+            _refuse(planned)
+            yield planned
 
 
-def read_status(view: ProjectView, request: Request) -> tuple[RemainingWork, frozenset[str]]:
+def read_status(
+    view: ProjectView, request: Request, note: Note = lambda _: None
+) -> tuple[RemainingWork, frozenset[str]]:
     """The state of the tools, compared with what a run would use for this request, and which of them were asked for.
     Raises OrchError."""
     from discover_orch.planning.remaining_work import RemainingWork
@@ -135,8 +142,8 @@ def read_status(view: ProjectView, request: Request) -> tuple[RemainingWork, fro
     view = use_choices(view, request)
     chosen = project_view.select_readable(view, request.targets, request.exclude)
     project_view.refuse_wrong(view, chosen, request.values)
-    settle_killed_run(view, settles=False)
-    return RemainingWork(view, request.values), chosen
+    with ask_database(view, request, note, runs=False) as known:
+        return RemainingWork(known, request.values), chosen
 
 
 def use_choices(view: ProjectView, request: Request) -> ProjectView:
@@ -154,13 +161,34 @@ def use_choices(view: ProjectView, request: Request) -> ProjectView:
     return replace(view, project=replace(view.project, executor=executor))
 
 
-def settle_killed_run(view: ProjectView, *, settles: bool) -> tuple[Problem, ...]:
-    """Asks the ledger, if the project keeps one, how the tools of a run that was killed have ended."""
-    if not view.project.ledger:
-        return ()
-    from discover_orch.execution import ledger_query  # few projects have one
+@contextlib.contextmanager
+def ask_database(
+    view: ProjectView, request: Request, note: Note, *, runs: bool
+) -> Iterator[ProjectView]:
+    """The project as it is known once the database was asked what it remembers of the tools. If it `runs`, no other
+    run can use that database meanwhile, where it is on a server. Raises OrchError, also if another one does."""
+    if view.project.memory != "database":
+        yield view
+        return
+    from discover_orch.execution.database_memory import DatabaseMemory, closing
 
-    return ledger_query.settle_killed_run(view.project, view.registry, settles=settles)
+    judges = not runs or request.is_partial
+    with closing(DatabaseMemory(view.project, view.registry, runs=runs, judges=judges)) as memory:
+        asked = memory.ask()
+        if asked.holder:
+            busy = f"another run is in progress ({asked.holder})"
+            if request.if_busy != "wait":
+                raise _busy(busy, request)
+            note(
+                [
+                    Problem(
+                        code="locked", message=f"{busy}; waiting for it to end", severity="warning"
+                    )
+                ]
+            )
+            asked = memory.ask(waits=True)
+        note(asked.problems)
+        yield project_view.read_again(view) if asked.has_changed else view
 
 
 def _plan(view: ProjectView, request: Request) -> ReadyRun:
@@ -168,7 +196,9 @@ def _plan(view: ProjectView, request: Request) -> ReadyRun:
     _refuse_conflicts(request)
     view = use_choices(view, request)
     plan = Plan()
-    if request.resume is None:
+    if request.resume is not None:
+        view = _with_recorded_database(view, request)
+    else:
         plan = project_view.plan_targets(
             view,
             request.targets,
@@ -177,6 +207,20 @@ def _plan(view: ProjectView, request: Request) -> ReadyRun:
             is_partial=request.is_partial,
         )
     return ReadyRun(request=request, view=view, plan=plan)
+
+
+def _with_recorded_database(view: ProjectView, request: Request) -> ProjectView:
+    """With the database of the run that is resumed. Raises UsageError."""
+    from discover_orch.planning.resume import find_recorded_database, find_run_to_resume
+
+    if request.database is not None:
+        return view
+    record = find_run_to_resume(view.project.root, request.resume or None)
+    hint = f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE"
+    if request.values.is_python:
+        hint = "give it again: Project(root, database=URL)"
+    url = find_recorded_database(record, view.project.database, hint)
+    return view if url is None else project_view.with_database(view, url)
 
 
 def _refuse_conflicts(request: Request) -> None:
@@ -205,24 +249,14 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
 
     request, view, plan, record = planned.request, planned.view, planned.plan, None
     if request.resume is not None:
-        from discover_orch.planning.resume import (
-            find_recorded_database,
-            find_run_to_resume,
-            plan_resumed,
-        )
+        from discover_orch.planning.resume import find_run_to_resume, plan_resumed
 
         record = find_run_to_resume(view.project.root, request.resume or None)
-        if request.database is None:
-            hint = f"give it again with --database URL, or set {VARIABLE_PREFIX}DATABASE"
-            if request.values.is_python:
-                hint = "give it again: Project(root, database=URL)"
-            url = find_recorded_database(record, view.project.database, hint)
-            view = view if url is None else project_view.with_database(view, url)
     work = RemainingWork(view, request.values)
     if asks_database:  # also where nothing is left to run
         work.memory.settle_moves()
     if asks_database and (tables := work.find_tables_left()):
-        from discover_orch.execution.ledger_query import list_tables
+        from discover_orch.execution.database_question import list_tables
 
         if (found := list_tables(view.project, view.registry)) is not None:
             work.note_tables(tables, found)
@@ -251,6 +285,15 @@ def _without_checks(ready: ReadyRun) -> ReadyRun:
     intro = intro if steps else plan.intro
     plan = replace(plan, steps=steps, selected=selected, intro=intro, is_unchecked=True)
     return replace(ready, plan=plan)
+
+
+def _needs_database(planned: ReadyRun) -> bool:
+    """Whether a tool of the plan uses the database; that of a resumed run is not known yet."""
+    registry = planned.view.registry
+    tools = (step.tool for step in planned.plan.steps)
+    return planned.request.resume is not None or any(
+        takes_connection(tool, registry) for tool in tools
+    )
 
 
 def _refuse(ready: ReadyRun) -> None:
@@ -295,21 +338,26 @@ def hold_lock(root: str, request: Request, note: Note) -> Iterator[None]:
     if holder is not None and request.if_busy == "wait" and not is_inside:
         note([waiting_problem(holder)])
         holder = lock.acquire(waits=True)
-    if holder is not None and request.if_busy == "skip":
-        message = f"{holder.sentence}; this one is skipped"
-        raise RunSkipped(Problem(code="locked", message=message, severity="warning"))
     if holder is not None:
-        hint = "wait for it with --if-busy wait"
-        if is_inside:
-            hint = "a tool of that run started this command: name all tools in one orch run instead"
-        elif request.values.is_python:
-            hint = "wait for it with wait=True"
-        raise UsageError.of("locked", holder.sentence, hint)
+        raise _busy(holder.sentence, request, is_inside=is_inside)
     try:
         note(lock.new_warnings())
         yield
     finally:
         lock.release()
+
+
+def _busy(sentence: str, request: Request, *, is_inside: bool = False) -> OrchError:
+    """Why this run does not begin."""
+    if request.if_busy == "skip":
+        message = f"{sentence}; this one is skipped"
+        return RunSkipped(Problem(code="locked", message=message, severity="warning"))
+    hint = "wait for it with --if-busy wait"
+    if is_inside:
+        hint = "a tool of that run started this command: name all tools in one orch run instead"
+    elif request.values.is_python:
+        hint = "wait for it with wait=True"
+    return UsageError.of("locked", sentence, hint)
 
 
 def waiting_problem(holder: LockHolder) -> Problem:

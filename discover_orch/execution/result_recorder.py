@@ -22,6 +22,7 @@ from discover_orch.execution.remembered_results import ResultRecord, find_used_v
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
+from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Plan, Step, had_arguments
@@ -74,7 +75,7 @@ class ResultRecorder:
         run: str,
         is_live: bool,
     ) -> None:
-        """`code` is that of the tools. `is_live`: a watch brings it up to date while the run is in progress."""
+        """`code` is that of the tools; `is_live`: a watch brings it up to date while the run is in progress."""
         self._plan, self._registry, self._results = plan, registry, results
         self._database, self._current, self._code = database, current, code
         self._root, self._run, self._is_live = current.project.root, run, is_live
@@ -84,6 +85,7 @@ class ResultRecorder:
         self.is_parallel = False
         #: What was remembered before, and the end, of the tools of a run that is one transaction.
         self._done: dict[str, tuple[ToolResult, Seq]] = {}
+        self._recorded: dict[str, None] = {}  # have passed, and the database has a record of it
         self._count = 0  # starts and ends of tools
         self.began: dict[str, Seq] = {}
         self._open: dict[str, int] = {}  # when those were ordered whose end is not known, in ns
@@ -249,7 +251,10 @@ class ResultRecorder:
     ) -> tuple[ToolResult, list[Problem]]:
         """What is remembered of the tool now, and the problems that this success brings about."""
         results, tool, before = self._results, end.tool, end.before
-        success = replace(attempt.success, at=last.at)
+        earlier = before.success.record if before.success else ""
+        success = replace(attempt.success, at=last.at, record=end.event.record or earlier)
+        if end.event.record:
+            self._recorded[tool.module] = None
         writes, found = (
             attempt.writes,
             [_changed_since_planned(tool, one) for one in attempt.changed],
@@ -366,7 +371,14 @@ class ResultRecorder:
     def next_number(self) -> Seq:
         """Of the next start or end."""
         self._count += 1
-        return sequence(self._database.run, self._count)
+        return sequence(self._database.run, self._count, self._database.key)
+
+    def take_records(self) -> tuple[SuccessRecord, ...]:
+        """What the database is to remember of the tools that have passed in this run. Asked once, at its end."""
+        self.hash_outputs()
+        found = [self._results.find(module) for module in self._recorded]
+        self._recorded.clear()
+        return self._results.records_of(found)
 
     def hash_outputs(self) -> None:
         """Remembers the content of what the tools have left that ended since the last call."""

@@ -23,6 +23,7 @@ from discover_orch.execution.run_events import (
 )
 from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
+from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool_events import (
     DebuggerOpened,
     RunFinished,
@@ -73,13 +74,16 @@ class RunHooks(Struct, frozen=True, kw_only=True):
     """What else is asked and done while a run goes on. `expected` are the seconds that a tool is expected to take.
     `settle` gives the end of a tool as it is known elsewhere, and problems; the number is that of the attempt. With
     `prepare`, the next step is prepared while a tool runs, and is submitted before the end of that tool is yielded, so
-    that it runs while that is recorded. `is_needed` is asked of each step when its turn comes: a tool that is fresh by
+    that it runs while that is recorded. `take_records` gives what the database is to remember, and `store` keeps it
+    where no worker is left to do it. `is_needed` is asked of each step when its turn comes: a tool that is fresh by
     then does not run."""
 
     expected: Callable[[str], float | None] | None = None
     settle: Settle | None = None
     prepare: Callable[[Step], None] | None = None
     is_needed: Callable[[str], bool] | None = None
+    take_records: Callable[[], tuple[SuccessRecord, ...]] | None = None
+    store: Callable[[tuple[SuccessRecord, ...]], None] | None = None
 
 
 _NONE = RunHooks()
@@ -206,13 +210,17 @@ class _Runner:
         """Closes the executor. A run that is one transaction is committed if all its tools are done."""
         run, executor = self._run, self._executor
         commits = run.is_one_transaction and run.is_all_done
-        executor.finish(commits=commits)
+        take_records, store = self._hooks.take_records, self._hooks.store
+        records = take_records() if take_records is not None else ()
+        is_kept = executor.finish(commits=commits, records=records)
         self.stopwatch.begin(None)
         has_ended = False
         while not executor.is_over:
             for event in self.next_events():
                 has_ended |= isinstance(event, TransactionEnded)
                 yield event
+        if not is_kept and store is not None:
+            store(records)
         if run.is_one_transaction and not has_ended:
             yield TransactionEnded(status=self._find_end() if commits else "rolled_back")
 

@@ -21,7 +21,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.execution.event_masking import Masking
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.worker_driver import WorkerDriver, build_prepare
-from discover_orch.execution.recorder import Recorder
+from discover_orch.execution.recorder import Recorder, has_record
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event
 from discover_orch.execution.run_state import Run
@@ -31,8 +31,8 @@ from discover_orch.execution.step_queue import StepQueue, build_queue, nothing_t
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
-from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.observation import WRITTEN
+from discover_orch.model.success_record import Attempt, SuccessRecord
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import RunFinished, RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
@@ -128,25 +128,23 @@ class _Session:
         elif host.interpreter is not None:
             self._worker = Supervisor.start(interpreter=host.interpreter)
         self._first: WorkerDriver | None = None
-        if self._jobs == 1 and host.side is None and not project.ledger:
+        if self._jobs == 1 and host.side is None:
             # It gets ready while the recorder reads the code.
             self._first = self._build_driver(self._prepare, self._worker)
-        # What tells this run from others in the ledger. `secrets` takes 4 ms to import.
-        key = os.urandom(8).hex() if project.ledger else ""
+        # What tells this run from others of the same number. `secrets` takes 4 ms to import.
+        key = os.urandom(8).hex()
         self._recorder = Recorder(
             plan,
             registry,
             project,
             code=view.sources if watched is None else watched.code,
             environ=environ,
-            ledger=key,
+            key=key,
             keep=host.keep,
             has_process=host.requests is None,
         )
         self._tools = self._recorder.tools
-        if project.ledger:
-            entry = LedgerEntry(project=project.ledger, tool="", run=self._recorder.run, key=key)
-            self._prepare = replace(self._prepare, ledger=entry)
+        self._run = int(self._recorder.run), key
 
     def events(self, requests: RunRequests) -> Iterator[Event]:
         settings, tools = self._settings, self._tools
@@ -170,7 +168,9 @@ class _Session:
         may_submit_early = plan.turns is None and self._host.watched is None and not settings.is_raw
         hooks = RunHooks(
             expected=tools.expected_duration if settings.predicts else None,
-            settle=self._settle if self._prepare.ledger is not None else None,
+            settle=self._settle if self._prepare.project else None,
+            take_records=tools.take_records if self._prepare.project else None,
+            store=self._store,
             prepare=tools.prepare if is_alone and may_submit_early else None,
             is_needed=None if plan.turns is None else tools.is_needed,
         )
@@ -195,6 +195,7 @@ class _Session:
             is_warm=self._host.watched is not None,
             start=self._start,
             sources_of=self._sources_of,
+            run_of=lambda: self._run,
         )
 
     def _build_executor(self, size: int) -> Executor:
@@ -216,11 +217,20 @@ class _Session:
     def _settle(
         self, event: ToolFinished, attempt: int
     ) -> tuple[ToolFinished, tuple[Problem, ...]]:
-        if event.status != "unknown" or self._prepare.ledger is None:
+        tool = self._registry.tools.get(event.module)
+        if event.status != "unknown" or tool is None or not has_record(tool, self._registry):
             return event, ()
-        from discover_orch.execution.ledger_query import settle_event  # few runs need it
+        from discover_orch.execution.database_question import settle_event  # few runs need it
 
-        return settle_event(event, replace(self._prepare.ledger, attempt=attempt), self._prepare)
+        run, key = self._run
+        project = self._project.project
+        mine = Attempt(project=project, tool=event.module, run=run, key=key, number=attempt)
+        return settle_event(event, mine, self._prepare)
+
+    def _store(self, records: tuple[SuccessRecord, ...]) -> None:
+        from discover_orch.execution.database_question import store  # few runs need it
+
+        store(self._prepare, self._project.project, records)
 
     def _open_observers(self) -> Observers | None:
         """Those of `orchconf.py`; None if it has none: then nothing is imported, and no process started."""

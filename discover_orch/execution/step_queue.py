@@ -188,7 +188,7 @@ def build_queue(
             if not takes_connection(tool, registry):
                 continue
             flow = registry.flows.get(tool.module, NO_DATAFLOW)
-            if flow.tables_written or project.ledger or not has_known_use(tool):
+            if flow.tables_written or not has_known_use(tool):
                 needs[tool.module] = {**tool.tokens, WRITES: 1}
     elif _is_duckdb(registry, project):
         for tool in tools:

@@ -6,7 +6,7 @@ from __future__ import annotations
 #: In place of a table: all tables of the database, where it is not known which.
 WHOLE = "*"
 #: Tables that orch and the databases keep for themselves. They never count.
-OWN_TABLE = "orch_ledger"
+OWN_TABLE = "orch_memory"
 SYSTEM_PREFIX = "sqlite_"
 
 

@@ -102,7 +102,7 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `checks` are those of its checks that ran, in their order. `notes` are sentences for the user ("committed by
     itself"). `attempt` counts from 1. `blocked_by` is the tool whose failure blocked this one; in a journal its name.
-    `is_settled`: the ledger in the database says how it ended, and what it used is not known. In a journal, `data` and
+    `is_settled`: the database says how it ended, and what it used is not known. In a journal, `data` and
     `versions` are those of what it used, `printed` is the end of what an attempt that failed printed, and `changes` is
     SQLite's counter of changes when a tool that used the project's database had ended.
     """
@@ -130,7 +130,8 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
     """`loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker; `loaded_as` maps them to names of modules. `tables` are those that it wrote, as they were when it had
-    ended. `returned` is what `run()` returned, as JSON, if a check takes it as `previous` and it is small, else ""."""
+    ended. `returned` is what `run()` returned, as JSON, if a check takes it as `previous` and it is small, else "".
+    `record` is the name of this success in the database, "" where that has no record of it."""
 
     status: ToolStatus
     duration: Seconds = 0.0
@@ -138,6 +139,7 @@ class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="t
     loaded_as: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[TableHead, ...] = ()
     returned: str = ""
+    record: str = ""
 
 
 class TablesMade(Event, frozen=True, kw_only=True, tag="tables_made"):

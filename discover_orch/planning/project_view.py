@@ -138,6 +138,24 @@ def read_project(
     return view
 
 
+def read_again(view: ProjectView) -> ProjectView:
+    """The project as it is now that more is remembered of its tools."""
+    root = view.project.root
+    found = read_project(view.folder, root, {**os.environ})
+    if view.project.database_origin != "--database":
+        return found
+    project = view.project
+    return replace(
+        found,
+        project=replace(
+            found.project,
+            database=project.database,
+            database_origin=project.database_origin,
+            origins=project.origins,
+        ),
+    )
+
+
 def with_database(view: ProjectView, url: str, origin: str = "--database") -> ProjectView:
     """The same view with another database, which also wins over `get_connection()`. Raises UsageError."""
     if "://" not in url:

@@ -152,8 +152,8 @@ def _find_settled(
     passed: Mapping[str, Step],
     work: RemainingWork,
 ) -> list[Step]:
-    """Those of the steps that passed which were committed in the present database, where only the ledger says so: what
-    they used is not known. They have not run since, and their code and parameters are those of then."""
+    """Those of the steps that passed which were committed in the present database, where only that says so: what they
+    used is not known. They have not run since, and their code and parameters are those of then."""
     database = work.current.database
     url = masked_url(work.view.project.database)
     if record.database != (GET_CONNECTION if database.name == GET_CONNECTION else url):
@@ -213,7 +213,7 @@ def _build_intro(
     said = ""
     if settled:
         verb = "is" if len(settled) == 1 else "are"
-        said = f"; the ledger says that {listed(settled, MOST_NAMES)} {verb} committed"
+        said = f"; according to the database, {listed(settled, MOST_NAMES)} {verb} committed"
     if not plan.steps:
         return f"nothing left to run: {tools} in run {record.run}{said}"
     again = [

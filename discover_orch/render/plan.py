@@ -126,7 +126,7 @@ def settings_text(registry: Registry, project: Project, style: Style) -> str:
     for key, origin in project.origins.items():
         # Parameters stand with each tool; a run needs no watch.
         if key not in ("database", "params", "watch"):
-            found = getattr(project, key) if key != "ledger" else project.ledger or False
+            found = getattr(project, key)
             settings[key] = _setting(found), origin
     lines = ["settings:"]
     for key, (value, origin) in settings.items():

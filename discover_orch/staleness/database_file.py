@@ -15,6 +15,7 @@ from io import FileIO
 from msgspec import Struct
 
 from discover_orch.model.encoding import blake2b, short_hash
+from discover_orch.model.table_keys import OWN_TABLE
 from discover_orch.state.sealed_files import open_nonblocking
 
 _SQLITE = b"SQLite format 3\0"
@@ -197,9 +198,7 @@ def _query_tables(full: str, options: str) -> frozenset[str] | None:
         return None
     finally:
         conn.close()
-    return frozenset(
-        name for name in names if not name.startswith("sqlite_") and name != "orch_ledger"
-    )
+    return frozenset(name for name in names if not name.startswith("sqlite_") and name != OWN_TABLE)
 
 
 def _hash_sample(file: FileIO, size: int) -> str:

@@ -123,6 +123,33 @@ class CurrentDatabase:
         """When a table that is not there has been missing at the latest; 0 where none can be."""
         return max(self.foreign_write, self.known.looked if self.known else 0)
 
+    @property
+    def may_differ(self) -> bool:
+        """Whether it may have other records than are remembered. A file has not that is as it was remembered, and of a
+        server that is not known."""
+        known = self.known
+        if not self.named_file and not (known and known.path):
+            return True
+        if known is None:
+            return self.number == UNKNOWN
+        return self.has_changed or self.number not in (MISSING, known.number)
+
+    def note_records(self, memory: Memory, run: int, now: Seq, *, is_ours: bool) -> None:
+        """The database has records of this project, the latest of this run. So it is the known one, though it may be
+        an older state of it. `now` is later than all that is remembered."""
+        known = self.known
+        if not is_ours:
+            return
+        path = self.named_file or (known.path if known else "")
+        stat = read_database(self._root, path) if path else None
+        foreign_write = known.foreign_write if known else 0
+        if known is not None and (self.was_written or self.number != known.number):
+            foreign_write = now - 1
+        found = known or KnownDatabase(path=path, number=self.next_number, stat=stat)
+        found = replace(found, path=path, stat=stat, foreign_write=foreign_write, run=run)
+        self.remember(memory, found)
+        self.number = found.number
+
     def note_missing(self, memory: Memory, names: tuple[str, ...], now: Seq) -> None:
         """These tables were looked for on the server, and are not there."""
         if self.known is not None:
@@ -195,7 +222,7 @@ class DatabaseRecord:
         self._is_noted = False
         self._was_written = current.was_written  # by another program, before this run
         self._foreign_write: Seq = 0  # during this run
-        self.run = 0
+        self.run = self.key = 0
         self.number = current.number if current.number > 0 else current.next_number
 
     @property
@@ -252,5 +279,6 @@ class DatabaseRecord:
             foreign_write=self.foreign_write,
             looked=before.looked if before else 0,
             missing=before.missing if before else (),
+            run=before.run if before else 0,
         )
         self._current.remember(self._memory, known)

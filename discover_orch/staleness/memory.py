@@ -28,19 +28,22 @@ from discover_orch.state.sealed_files import (
     has_other_scheme,
     read_flows,
     read_sealed,
+    seal_text,
+    unseal_text,
     write_flows,
     write_sealed,
 )
 
 #: In place of a status: the result was written by a version of orch that compared tools differently.
 UPGRADED = "upgraded"
-_TOOL, _DATABASES = "tool 6", "databases 4"
+_TOOL, _DATABASES = "tool 7", "databases 5"
 
 
 class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A database as it was at the end of the last run that used it. `path` is "" where it is no file; `number` differs
     for every database that this project has had. `foreign_write` is when another program was found to have written
-    to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there."""
+    to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there. `run`
+    is the greatest number of a run that has left a record in it."""
 
     path: str
     number: int
@@ -48,6 +51,7 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     foreign_write: Seq = 0
     looked: Seq = 0
     missing: tuple[str, ...] = ()
+    run: int = 0
 
 
 def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:
@@ -135,6 +139,15 @@ class Memory:
 
     def write(self, result: ToolResult) -> None:
         self.is_lost |= not append_sealed(self._path(result.module), _TOOL, result)
+
+    def seal(self, result: ToolResult) -> str:
+        """What the database keeps of it."""
+        return seal_text(_TOOL, result)
+
+    def unseal(self, module: str, text: str) -> ToolResult | None:
+        """What the database has of a tool; None where that is damaged, or of another version of orch."""
+        result = unseal_text(text, _TOOL, ToolResult)
+        return result if result is not None and result.module == module else None
 
     def databases(self) -> dict[str, KnownDatabase]:
         """All known databases, by name."""

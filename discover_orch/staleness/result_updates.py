@@ -184,12 +184,13 @@ def add_failure(
     return replace(before, writes=writes, tried=inputs, tried_tables=tables)
 
 
-def cut_off(before: ToolResult, ended: Seq) -> ToolResult:
-    """What is remembered of a tool that was killed or cancelled: what is in its files and tables is unknown."""
+def cut_off(before: ToolResult, ended: Seq, *, is_committed: bool = False) -> ToolResult:
+    """What is remembered of a tool that was killed or cancelled: what is in its files and tables is unknown. If it
+    `is_committed`, it has written its tables once more."""
     writes = {
         key: replace(write, seq=ended, mark=UNSURE, version=None)
         if key.startswith("file:")
-        else replace(write, version=None)
+        else replace(write, seq=ended if is_committed else write.seq, version=None)
         for key, write in before.writes.items()
     }
     return replace(before, writes=writes)

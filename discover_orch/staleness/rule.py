@@ -338,9 +338,13 @@ def find_edited(key: Key, writers: Writers, now: str, version_of: VersionOf) -> 
 
 def find_unseen(success: Success, upstream: Iterable[ToolResult]) -> Iterator[Reason]:
     """The tools upstream that succeeded since the tool began, where what passed between them may not have been seen. A
-    tool whose reads were all seen is judged by them alone."""
+    tool whose reads were all seen is judged by them alone. Where the database has a record of the tool itself, its
+    data are as old as those that the others have there."""
     for other in () if success.is_whole else upstream:
-        if other.success is not None and other.success.ended > success.asof:
+        if other.success is None:
+            continue
+        ended = other.success.ended
+        if max(ended, 0 if success.record else other.adopted) > success.asof:
             yield Reason(f"tool:{other.module}", by=other.module, seq=other.success.ended)
 
 

@@ -94,7 +94,10 @@ class Status:
         """When each tool succeeded, and the latest of these before each place. For a tool whose reads are known (True)
         only those without a known write count."""
         registry = self._registry
-        ended = [one.success.ended if one.success else 0 for one in self._results.values()]
+        ended = [
+            max(one.success.ended, one.adopted) if one.success else 0
+            for one in self._results.values()
+        ]
         unsure = [
             0 if registry.flows[module].has_writes else one
             for module, one in zip(registry.order, ended, strict=True)

@@ -27,7 +27,10 @@ EXISTS = "+"
 #: the database is closed.
 DATABASE = "database"
 _AND = "\0"
-_RUN_SHIFT = 20  # a run has fewer than half a million tools
+#: A run has fewer than half a million tools, and a key. A Seq has 63 bits, so there are two million runs.
+_COUNT_BITS, _KEY_BITS = 20, 22
+_RUN_SHIFT = _COUNT_BITS + _KEY_BITS
+LARGEST_KEY = (1 << _KEY_BITS) - 1
 
 #: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
 #: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
@@ -41,7 +44,8 @@ Key = str
 #: What the keys of files begin with.
 FILES = ("file:", "folder:", "glob:", "there:", "stat:", "link:")
 
-#: The number of the run << 20 | the count of starts and ends of tools in that run.
+#: The number of the run, its key, and the count of starts and ends of tools in that run. Two runs can have the same
+#: number, in two copies of a project or of its database; the key is random.
 Seq = int
 
 
@@ -91,8 +95,12 @@ class Inputs(Struct, frozen=True, kw_only=True, omit_defaults=True):
     other: Mapping[Key, str] = {}
 
 
-#: The status of a tool that was committed and whose worker or run was killed before it reported what the tool used.
+#: The status of a tool that was committed, by a run that was killed before it could say what the tool used.
 SETTLED = "settled"
+#: The status of a tool of whose last success the database has no record.
+UNRECORDED = "unrecorded"
+#: The status of a tool that the database has a success of whose files are not here, as where another checkout ran it.
+ELSEWHERE = "elsewhere"
 
 
 #: Why the outcome is unknown, or why the tool was interrupted.
@@ -120,8 +128,9 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     itself wrote; `tables` are the tables that it read or looked for in vain. `is_whole`: nothing that it read can have
     gone unseen. `marks` are the states of input files that still stand for their versions; `modules`
     are those that it loaded though no import in its source names them; `flow` is what it was seen to read and write.
-    `is_unchecked`: its checks did not run. `returned` is what `run()` returned at the last success that was checked,
-    as JSON, if a check takes that as `previous`.
+    `record` identifies the success that the database has a record of: this one, or, if this one has written nothing
+    there, an earlier one. `is_unchecked`: its checks did not run. `returned` is what `run()` returned at the last
+    success that was checked, as JSON, if a check takes that as `previous`.
     """
 
     asof: Seq
@@ -136,13 +145,15 @@ class Success(Struct, frozen=True, kw_only=True, omit_defaults=True):
     marks: Mapping[Key, str] = {}
     modules: tuple[str, ...] = ()
     flow: Dataflow = Dataflow()
+    record: str = ""
     is_unchecked: bool = False
     returned: str = ""
 
 
 class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is remembered of one tool: how it ended last, its last success, its latest write of each table and file,
-    failed attempts included, and the inputs and tables of a failed attempt after the success."""
+    failed attempts included, and the inputs and tables of a failed attempt after the success. `adopted` is when all
+    that was taken over from the database, where something else was remembered here."""
 
     module: str
     last: LastOutcome = LastOutcome()
@@ -150,6 +161,7 @@ class ToolResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     writes: Mapping[Key, Write] = {}
     tried: Inputs = Inputs()
     tried_tables: tuple[Key, ...] = ()
+    adopted: Seq = 0
 
     def was_accepted_after(self, run: str) -> bool:
         """Whether the tool was marked as fresh during that run or later."""
@@ -205,9 +217,9 @@ def latest_run(result: ToolResult) -> int:
     return max(int(run) if run.isdecimal() else 0, run_of(success.ended) if success else 0)
 
 
-def sequence(run: int, count: int) -> Seq:
-    """The number of the `count`-th start or end of a tool in a run."""
-    return run << _RUN_SHIFT | count
+def sequence(run: int, count: int, key: int = 0) -> Seq:
+    """The number of the `count`-th start or end of a tool in the run with this key."""
+    return run << _RUN_SHIFT | key << _COUNT_BITS | count
 
 
 def end_of_run(run: int) -> Seq:

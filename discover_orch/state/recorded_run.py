@@ -34,7 +34,7 @@ from discover_orch.state.sealed_files import decode_json, encode_json
 class RecordedStep(Struct, frozen=True, kw_only=True):
     """A step of the plan: `reason` is why it was to run, `after` the modules before it. `doc` is the
     tool's description. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code, ""
-    where that is not known. `is_in_ledger`: its transaction adds a row to the ledger."""
+    where that is not known. `is_recorded`: if it writes to the database, its success is recorded there."""
 
     module: str
     name: str
@@ -47,7 +47,7 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
     extra: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     code: str = ""
-    is_in_ledger: bool = False
+    is_recorded: bool = False
 
     @property
     def arguments(self) -> dict[str, ParamValue]:
@@ -103,9 +103,8 @@ class ToolRecord(ToolEnd, frozen=True, kw_only=True):
 class RunStart(Struct, frozen=True, kw_only=True):
     """What is known of a run when it starts. `exclude` are the words of `--exclude`; in a run that `is_unchecked` no
     checks ran. `started` is local time, ISO 8601 with its offset; `kind` is `run` or `watch`; a tool that is in the
-    plan alone had been committed before, as the ledger says; `ledger` is the key of the run there, "" where it keeps
-    none. `sources` has a hash for
-    each project file of the tools' code, `order` has all modules in the order of the pipeline, empty where that is
+    plan alone had been committed before, as the database says; `key` is that of the run there. `sources` has a hash
+    for each project file of the tools' code, `order` has all modules in the order of the pipeline, empty where that is
     the order of the run. `age` are the seconds since the start of the process, 0.0 where that did not start for
     this run. Older journals have less."""
 
@@ -119,7 +118,7 @@ class RunStart(Struct, frozen=True, kw_only=True):
     database: str = ""
     database_origin: str = ""
     resumes: str | None = None
-    ledger: str = ""
+    key: str = ""
     orch: str = ""
     python: str = ""
     system: str = ""

@@ -143,6 +143,15 @@ def _decoder(document_type: Any) -> Any:
     return msgspec.json.Decoder(document_type)
 
 
+def seal_text(kind: str, document: object) -> str:
+    """A sealed document as text, for the memory in a database."""
+    return _seal(kind, document).decode()
+
+
+def unseal_text(text: str, kind: str, document_type: type[T]) -> T | None:
+    return _unseal(text.encode("utf-8", "surrogateescape"), kind, document_type)
+
+
 def _seal(kind: str, document: object) -> bytes:
     line = b"%s %s\n" % (kind.encode(), encode_json(document))
     return b"%08x %s" % (zlib.crc32(line), line)

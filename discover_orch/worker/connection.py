@@ -1,5 +1,5 @@
-"""The open `conn` of a worker: its transaction, the tables that are used through it, its ledger, and what
-other programs write to its database."""
+"""The open `conn` of a worker: its transaction, the tables that are used through it, its record in the
+database, and what other programs write to its database."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from discover_orch.databases.ledger_table import Ledger
+    from discover_orch.databases.memory_table import MemoryTable
     from discover_orch.databases.table_log import TableContent, TableLog
-    from discover_orch.model.ledger_entry import LedgerEntry
+    from discover_orch.model.success_record import Attempt
     from discover_orch.worker.tool_observation import Observer
 
 
@@ -80,15 +80,15 @@ class ToolConnection:
         self._is_sqlite = False
         self._is_begun = self._commits_by_itself = False
         self._is_checking = self._has_savepoint = False  # around the check that runs
-        self.ledger: Ledger | None = None
+        self.memory: MemoryTable | None = None  # None where no successes are recorded
+        self._attempt: Attempt | None = None  # of the step, until its transaction ends
+        self.record = ""  # the name of the success of the latest step in the database
         self._is_held = False  # the transaction of the whole run is open
         self._is_run_over = False
-        self._records: list[Callable[[], None]] = []  # for the ledger, at the end of the run
+        self._attempts: list[Attempt] = []  # that are recorded at the end of the run
 
-    def attach(self, conn: Any, *, has_ledger: bool) -> None:
+    def attach(self, conn: Any, *, has_memory: bool) -> None:
         """A new connection has been opened."""
-        if has_ledger and self._mode != "none":
-            self._open_ledger(conn)
         self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
         self.transaction = self._by_mode[self._mode]
         self.transaction.attach()
@@ -101,6 +101,10 @@ class ToolConnection:
             )
         if self._observer is not None:
             self._observe(find_driver_connection(conn), self._observer)
+        if has_memory:
+            from discover_orch.databases.memory_table import find_memory_table
+
+            self.memory = find_memory_table(find_driver_connection(conn))
 
     def _observe(self, conn: Any, observer: Observer) -> None:
         observer.own.forget(conn)
@@ -115,18 +119,6 @@ class ToolConnection:
             self.tables.after_error = self._by_mode[self._mode].after_error
             observer.note_attached(self.tables.attached)
             self.tables.tables_of_caller = observer.uses.tables_of_caller
-
-    def _open_ledger(self, conn: Any) -> None:
-        from discover_orch.databases.ledger_table import find_ledger
-
-        self.ledger = find_ledger(find_driver_connection(conn))
-        if self.ledger is None:
-            self._warn_once(
-                f"ledger = true has no effect: orch does not own the transactions on {_article(type(conn).__name__)}",
-                "return a connection to SQLite, PostgreSQL or DuckDB that is not in autocommit mode",
-            )
-        else:
-            self.ledger.make_table()
 
     def warn_in_memory(self) -> None:
         """Other workers have connections of their own. A URL of such a database is refused before a run."""
@@ -166,17 +158,17 @@ class ToolConnection:
         *,
         commits_by_itself: bool,
         writes_alone: bool = False,
-        entry: LedgerEntry | None = None,
+        attempt: Attempt | None = None,
     ) -> None:
-        """`entry` is added to the ledger when the transaction is committed."""
+        """`attempt` is recorded in the database when the transaction is committed."""
         if self.transaction is not None:
             mode = "none" if commits_by_itself else self._mode
             self.transaction = self._by_mode[mode]
             self.transaction.begins_immediately = writes_alone
-            ledger, self.transaction.add_record = self.ledger, None
-            if ledger is not None and entry is not None and mode != "none":
-                ledger.refuse_committed(entry)
-                self.transaction.add_record = partial(ledger.add, entry)
+            self.transaction.add_record, self._attempt, self.record = None, None, ""
+            if self.memory is not None and attempt is not None:
+                self.memory.refuse_committed(attempt)
+                self._attempt = attempt
             if self.tables is not None:
                 self.tables.begin_step()
                 if self._observer is not None:
@@ -205,9 +197,6 @@ class ToolConnection:
                     f"mode, and conn is {_article(type(transaction.conn).__name__)}"
                 )
             self._is_held = transaction.conn is not None
-        if transaction.add_record is not None:
-            self._records.append(transaction.add_record)
-            transaction.add_record = None
 
     def _finish(self, keep: bool) -> list[str]:
         transaction = self.transaction
@@ -233,12 +222,28 @@ class ToolConnection:
         is_held, self._is_held, self._is_run_over = self._is_held, False, True
         if not is_held or transaction is None:
             return []
-        transaction.add_record = self._add_records if self._records else None
+        attempts, self._attempts = self._attempts, []
+        transaction.add_record = partial(self._record_all, attempts) if attempts else None
         return transaction.end(keep)
 
-    def _add_records(self) -> None:
-        for add in self._records:
-            add()
+    def _record_all(self, attempts: list[Attempt]) -> None:
+        for one in attempts:
+            self._record(one)
+
+    def _record(self, attempt: Attempt) -> None:
+        """Within the transaction that is about to be committed."""
+        from discover_orch.databases.memory_table import CannotKeep
+
+        assert self.memory is not None
+        try:
+            self.memory.add(attempt)
+            self.record = attempt.name
+        except CannotKeep as error:
+            self.memory = None
+            self._warn_once(
+                f"what orch remembers of the tools cannot be kept in the database, only in .orch: {error}",
+                'let orch make and write the table orch_memory, or set memory = "local"',
+            )
 
     def end(self, keep: bool, before_commit: Callable[[], None] | None = None) -> list[str]:
         """Commit or roll back what was begun; notes for the user. What it raises fails the tool."""
@@ -265,12 +270,21 @@ class ToolConnection:
         is_uncommitted = tables is not None and tables.has_written and not tables.has_committed
         has_committed = tables is not None and not self._is_sqlite and tables.has_committed
         self._warn_of_second_connection()
-        has_record = self.transaction.add_record is not None
         is_final = keep and not self._is_held
-        if is_final and before_commit and (has_record or self._has_uncommitted_writes()):
+        has_writes = keep and self._has_uncommitted_writes()
+        if is_final and before_commit and has_writes:
             before_commit()
         is_owner = self.transaction.can_keep_open()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and has_writes and is_owner:
+            if self._is_held:
+                self._attempts.append(attempt)
+                self.record = attempt.name
+            else:
+                self.transaction.add_record = partial(self._record, attempt)
         notes = self._finish(keep)
+        if attempt is not None and keep and self._commits_by_itself:
+            self._record_afterwards(attempt)
         if keep and is_uncommitted and LOST_BY_CLOSING in notes:
             raise WritesLost(NOT_COMMITTED)
         if tables is not None and tables.uses_other_connection and is_owner:
@@ -279,6 +293,16 @@ class ToolConnection:
         if has_committed and notes in ([], [ENDED_NOTE]) and not self._commits_by_itself:
             return ["committed by itself"]
         return notes
+
+    def _record_afterwards(self, attempt: Attempt) -> None:
+        """That of a tool that commits by itself, unless it has left a transaction open."""
+        has_written = self.tables is not None and self.tables.has_written
+        memory = self.memory if has_written and not self._is_closed() else None
+        if memory is not None and memory.is_idle():
+            self._record(attempt)
+
+    def _is_closed(self) -> bool:
+        return self.transaction is None or self.transaction.is_closed()
 
     def begin_check(self) -> None:
         """A check of the step is about to run. Raises WritesLost where nothing can be committed any more."""

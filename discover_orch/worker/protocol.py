@@ -17,8 +17,8 @@ from msgspec import Struct, field
 from discover_orch.model.checks import Check
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.encoding import decode
-from discover_orch.model.ledger_entry import LedgerEntry
 from discover_orch.model.parameter import ParamType
+from discover_orch.model.success_record import Attempt, SuccessRecord
 from discover_orch.model.tool_events import ToolFinished, WorkerSaid
 
 TYPE_CHECKING = False
@@ -77,7 +77,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
     `resources` are those of `orchconf.py`, each with the arguments that it needs. `environment` replaces the
     worker's own, which may be older. `is_one_of_several`: other workers
-    use the same database. `ledger`: each step adds this entry with its own tool and attempt. `is_remote`:
+    use the same database. `project`: successes of steps that write to the
+    database are recorded there under this name, "" for none. `is_remote`:
     another machine than the parent's, or one that may be, so a database in a local file is refused.
     `is_traced`: the kernel may be asked which files the tools use. `table_version_rows` is the setting of that name.
     """
@@ -94,7 +95,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     raw_output: bool = False
     post_mortem: bool = False
     all_frames: bool = False
-    ledger: LedgerEntry | None = None
+    project: str = ""
     table_version_rows: int = 0
     is_traced: bool = True
     environment: Mapping[str, str] | None = None
@@ -104,7 +105,8 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Run one tool. Its `outputs` must exist when it has ended. If its signature is not readable from the source, it
     gets those of the `resources` that it really asks for. `check_resources` are only for its `checks`, and `previous`
     is what it returned at its last success, as JSON, "" for nothing. `code` are the files that it imports, directly or
-    not, as far as the parent knows. `writes_alone`: no other worker writes to the database.
+    not, as far as the parent knows. `run` and `key` are those of the run, for the record. `writes_alone`: no
+    other worker writes to the database.
 
     `is_traced` is as of the worker's `Prepare`. The parent sends it when the step before has ended. After `timeout`
     seconds it interrupts the tool.
@@ -124,17 +126,25 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     code: tuple[str, ...] = ()
     commits_by_itself: bool = False
     attempt: int = 1
+    run: int = 0
+    key: str = ""
     writes_alone: bool = False
     is_traced: bool = True
     timeout: float | None = None
 
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Which of these attempts are committed? With `settles`, those that are not cannot be committed any more. Without
-    entries: which tables and views are there?"""
+    """What has the database recorded of this project? Documents come only where another success is `known` of a tool,
+    or none. Before that: hold the lock of the project under this name until the worker ends; make these attempts void;
+    store these records. With `has_tables`: which tables and views are there?"""
 
-    entries: tuple[LedgerEntry, ...] = ()
-    settles: bool = False
+    project: str = ""
+    known: Mapping[str, str] = field(default_factory=dict)
+    lock_name: str = ""
+    waits: bool = False
+    voids: tuple[Attempt, ...] = ()
+    records: tuple[SuccessRecord, ...] = ()
+    has_tables: bool = False
 
 
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -145,9 +155,10 @@ class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 class Finish(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Close every resource, answer `Closed`, and end. `commits`: all steps of a run that is one transaction have
-    succeeded, so commit it first, and say `TransactionEnded`."""
+    succeeded, so commit it first, and say `TransactionEnded`. `records`: what the database is to remember of tools."""
 
     commits: bool = False
+    records: tuple[SuccessRecord, ...] = ()
 
 
 # The messages that are no events of a run.
@@ -167,10 +178,13 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, ta
 
 
 class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
-    """To an `Ask`; the database cannot be asked if there is a `problem`. `committed`: whether each entry is committed.
-    `tables`: the names of all tables and views, as they are shown; None where they cannot be asked for."""
+    """To an `Ask`; the database cannot be asked if there is a `problem`. `has_lock`: locks of a project are held
+    there, and not in `.orch` alone. `holder` is who holds it, if that is another run. `tables`: the names of all
+    tables and views, as they are shown; None where they cannot be asked for."""
 
-    committed: tuple[bool, ...] = ()
+    records: tuple[SuccessRecord, ...] = ()
+    has_lock: bool = False
+    holder: str = ""
     tables: tuple[str, ...] | None = None
     problem: str = ""
 

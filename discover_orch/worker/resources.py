@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from discover_orch.databases.table_log import TableLog
     from discover_orch.model.errors import Problem
-    from discover_orch.model.ledger_entry import LedgerEntry
+    from discover_orch.model.success_record import Attempt, SuccessRecord
     from discover_orch.model.tool_events import TableHead
-    from discover_orch.worker.protocol import Prepare
+    from discover_orch.worker.protocol import Answer, Ask, Prepare
     from discover_orch.worker.tool_observation import Observer
 
     class UserCall(Protocol):
@@ -115,27 +115,43 @@ class Resources:
         *,
         commits_by_itself: bool = False,
         writes_alone: bool = False,
-        entry: LedgerEntry | None = None,
+        attempt: Attempt | None = None,
     ) -> None:
-        """Begin the transaction of a step that uses these resources; `entry` is what it adds to the ledger."""
+        """Begin the transaction of a step that uses these resources. `attempt` is recorded with it."""
         if self._uses_conn(names):
             self._connection.begin(
-                commits_by_itself=commits_by_itself, writes_alone=writes_alone, entry=entry
+                commits_by_itself=commits_by_itself, writes_alone=writes_alone, attempt=attempt
             )
 
-    def ask_ledger(self, entries: Iterable[LedgerEntry], *, settles: bool) -> tuple[bool, ...]:
-        """For each attempt whether it is committed. With `settles`, those that are not cannot be any more. Raises what
-        the database raises."""
-        from discover_orch.databases.ledger_table import find_ledger
+    def ask_memory(self, order: Ask) -> Answer:
+        """Raises what the database raises."""
+        from discover_orch.databases.memory_table import find_memory_table
+        from discover_orch.worker.protocol import Answer
 
-        conn = find_driver_connection(self.open([CONN])[CONN])
-        ledger = find_ledger(conn)
-        if ledger is None:
-            raise ResourceProblem("conn has no ledger")
-        if settles:
-            ledger.make_table()
-            return tuple(ledger.settle(one) for one in entries)
-        return tuple(ledger.is_committed(one) for one in entries)
+        memory = find_memory_table(find_driver_connection(self.open([CONN])[CONN]))
+        if memory is None:
+            return Answer()
+        has_lock = bool(order.lock_name) and memory.has_lock
+        if has_lock:
+            holder = memory.lock(order.project, order.lock_name, waits=order.waits)
+            if holder:
+                return Answer(has_lock=True, holder=holder)
+        for attempt in order.voids:
+            memory.make_void(attempt)
+        if order.records:
+            memory.store(order.project, order.records)
+        return Answer(has_lock=has_lock, records=memory.read(order.project, order.known))
+
+    def store_records(self, project: str, records: tuple[SuccessRecord, ...]) -> None:
+        """Keeps in the database what is remembered of these successes, if this worker has used it."""
+        memory = self._connection.memory
+        if memory is not None and not self._connection.is_gone():
+            memory.store(project, records)
+
+    def take_record(self) -> str:
+        """The name of the success of the step that has just ended, if the database has a record of it."""
+        record, self._connection.record = self._connection.record, ""
+        return record
 
     def list_tables(self) -> tuple[str, ...] | None:
         """The tables and views of a PostgreSQL database, as they are shown; None for any other database."""
@@ -322,7 +338,7 @@ class Resources:
             except BaseException:
                 self._stack.remove(opened)
                 raise
-        self._connection.attach(value, has_ledger=self._prepare.ledger is not None)
+        self._connection.attach(value, has_memory=bool(self._prepare.project))
         if self._prepare.is_one_of_several:
             self._connection.warn_in_memory()
         self.has_foreign_write((CONN,))  # it compares with this

@@ -17,8 +17,8 @@ from discover_orch.databases.opening import find_path
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.ledger_entry import AlreadyCommitted
 from discover_orch.model.parameter import find_url_passwords, is_secret_name
+from discover_orch.model.success_record import AlreadyCommitted, Attempt, NotOwnTable
 from discover_orch.model.tool_events import (
     DatabaseWritten,
     RunNote,
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
 
     from discover_orch.model.checks import CheckResult
     from discover_orch.model.observation import Observation
+    from discover_orch.model.success_record import SuccessRecord
     from discover_orch.model.tool_events import TableHead, ToolStatus
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.project_code import ProjectCode
@@ -86,6 +87,7 @@ EXPLAINED_ERRORS = (
     ImportProblem,
     MissingOutput,
     NoTerminal,
+    NotOwnTable,
     ResourceProblem,
 )
 
@@ -155,6 +157,8 @@ class Worker:
             elif isinstance(order, Finish):
                 if order.commits:
                     self._commit_run()
+                if order.records:
+                    self._store(order.records)
                 break
         self._finish(is_asked=isinstance(order, Finish))
 
@@ -172,14 +176,19 @@ class Worker:
             self._channel.send(note)
         self._channel.send(TransactionEnded(status="rolled_back" if note else "passed"))
 
+    def _store(self, records: tuple[SuccessRecord, ...]) -> None:
+        """The next run does it where the database does not let this one."""
+        with self._baseline:
+            with contextlib.suppress(Exception):
+                self._resources.store_records(self._prepare.project, records)
+            self._capture.restore()
+
     def _answer(self, order: Ask) -> None:
         with self._baseline:
             try:
-                if order.entries:
-                    found = self._resources.ask_ledger(order.entries, settles=order.settles)
-                    answer = Answer(committed=found)
-                else:
-                    answer = Answer(tables=self._resources.list_tables())
+                answer = self._resources.ask_memory(order) if order.project else Answer()
+                if order.has_tables:
+                    answer = replace(answer, tables=self._resources.list_tables())
             except Exception as error:
                 answer = Answer(problem=str(error) or type(error).__name__)
             self._capture.restore()
@@ -224,6 +233,7 @@ class Worker:
                     loaded_as={path: name for name, path, _ in loaded},
                     seen=seen,
                     commit_seconds=commit_seconds,
+                    record=self._resources.take_record() if status == "passed" else "",
                     tables=tables,
                 )
             )  # the parent works while the process becomes as it was
@@ -325,12 +335,11 @@ class Worker:
         opened = self._resources.open(self._asked_for) if self._asked_for else {}
         named.update((name, opened[name]) for name in own)
         self._interrupts.raise_if_requested()
-        ledger = self._prepare.ledger
         self._resources.begin_transaction(
             self._asked_for,
             commits_by_itself=order.commits_by_itself,
             writes_alone=order.writes_alone,
-            entry=ledger and replace(ledger, tool=order.module, attempt=order.attempt),
+            attempt=self._attempt_of(order),
         )
         given = {**named, **opened} if order.checks else {}
         first = [named.pop(name) for name in positional_only if name in named]
@@ -345,6 +354,19 @@ class Worker:
         self._returned, more = write_previous(order.checks, returned)
         run_checks = partial(self._run_checks, order, module, {"result": returned, **given})
         return metrics, [*notes, *more], run_checks
+
+    def _attempt_of(self, order: RunStep) -> Attempt | None:
+        """What is recorded in the database if it succeeds."""
+        project = self._prepare.project
+        if not project or not order.key:
+            return None
+        return Attempt(
+            project=project,
+            tool=order.module,
+            run=order.run,
+            key=order.key,
+            number=order.attempt,
+        )
 
     def _run_checks(
         self, order: RunStep, module: ModuleType | SqlTool, given: dict[str, object]

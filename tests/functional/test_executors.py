@@ -162,7 +162,7 @@ def test_nothing_outlives_an_orch_that_is_killed(
         wait_until(lambda: not find_marked(mark), "the end of all processes")
     assert tables(root) == []
     assert orch("history", "--json").json["runs"][0]["status"] == "killed"
-    assert orch("status", "--json").json["tools"][0]["state"] == "unknown"
+    assert orch("status", "--json").json["tools"][0]["state"] == "failed"
 
 
 def test_source_that_has_changed_is_refused_and_named(project: Project, orch: Orch) -> None:

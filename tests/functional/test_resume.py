@@ -34,7 +34,7 @@ INTERRUPTED = {
     [
         (signal.SIGINT, "interrupted", "interrupted"),
         (signal.SIGTERM, "interrupted", "interrupted"),
-        (signal.SIGKILL, "killed", "unknown"),
+        (signal.SIGKILL, "killed", "failed"),
     ],
 )
 def test_an_interrupted_and_a_killed_run_go_on(
@@ -49,10 +49,10 @@ def test_an_interrupted_and_a_killed_run_go_on(
     assert run["status"] == how
     # The order of the third goes out while the second runs: after a kill nobody knows whether it began.
     third = run["tools"][2]["status"]
-    assert third == "not_run" or (third, status) == ("unknown", "unknown")
+    assert third == "not_run" or (third, status) == ("unknown", "failed")
     assert [tool["status"] for tool in run["tools"]] == ["passed", status, third]
     shown = orch("status", "--json").json["tools"]
-    states = {"unknown": "unknown", "not_run": "never"}
+    states = {"unknown": "unknown", "failed": "failed", "not_run": "never"}
     assert [tool["state"] for tool in shown] == [
         "fresh",
         states.get(status, "stale"),

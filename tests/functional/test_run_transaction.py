@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Orch, Project
-from tests.process.test_ledger import URLS, query
+from tests.process.test_database_memory import URLS, query
 from tests.support.running import running
 
 TOOL = """
@@ -37,7 +37,7 @@ UNDO = """conn.commit()
 def files(url: str) -> dict[str, str]:
     """DuckDB has no savepoints, so nothing can be undone there in the second tool."""
     undo = "" if url.startswith("duckdb") else UNDO
-    found = {"orch.toml": f"transaction = 'run'\nledger = true\ndatabase = '{url}'\n"}
+    found = {"orch.toml": f"transaction = 'run'\ndatabase = '{url}'\n"}
     for name, after in (("a", ()), ("b", "a")):
         body = TOOL.format(name=name, after=repr(after), undo=undo.format(name=name))
         found[f"src/{name}.py"] = body
@@ -50,8 +50,8 @@ def url(request: pytest.FixtureRequest, new_postgres: Callable[[], str]) -> str:
 
 
 def counts(root: Path, url: str) -> tuple[int, int, int]:
-    """The rows of both tools, and of the ledger."""
-    found = [query(root, url, f"select * from {name}") for name in ("a", "b", "orch_ledger")]
+    """The rows of both tools, and of the memory."""
+    found = [query(root, url, f"select * from {name}") for name in ("a", "b", "orch_memory")]
     return len(found[0]), len(found[1]), len(found[2])
 
 
@@ -95,4 +95,4 @@ def test_a_run_that_is_killed_is_rolled_back(project: Project, orch: Orch) -> No
     assert status.out.count("rolled back (run 2)") == 2, status.text
     assert counts(root, url) == (1, 1, 2)
     assert orch("run", "--resume", "--no-sleeps").code == 0
-    assert counts(root, url) == (2, 2, 4)
+    assert counts(root, url) == (2, 2, 2)

@@ -78,7 +78,7 @@ def test_a_tool_whose_turn_had_not_come_when_orch_was_killed_has_not_run(project
     wait_until(lambda: all(map(is_gone, pids(root))), "the end of all processes")
     with running(root, "status") as shown:
         assert shown.wait() == 0
-    assert re.search(r"a +stale +outcome unknown: run 1 was killed", shown.text), shown.text
+    assert re.search(r"a +stale +failed \(run 1\)", shown.text), shown.text
     assert re.search(r"b +stale +never ran", shown.text), shown.text
     (root / "go").touch()
     with running(root, "run", "--resume") as again:
@@ -128,11 +128,11 @@ def test_after_a_kill_only_what_another_program_writes_makes_others_stale(projec
         orch.send(signal.SIGKILL)
         assert orch.wait() == -signal.SIGKILL
     wait_until(lambda: all(map(is_gone, pids(root))), "the end of all processes")
-    assert states(root) == {"a": "fresh", "b": "fresh", "c": "unknown"}
+    assert states(root) == {"a": "fresh", "b": "fresh", "c": "failed"}
     with closing(sqlite3.connect(root / "data.db")) as conn:
         conn.execute("update t set x = 2")
         conn.commit()
-    assert states(root) == {"a": "fresh", "b": "stale", "c": "unknown"}
+    assert states(root) == {"a": "fresh", "b": "stale", "c": "failed"}
 
 
 def states(root: Path) -> dict[str, str]:

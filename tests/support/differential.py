@@ -292,7 +292,9 @@ class Play:
         found: dict[str, Any] = {}
         if (root / "data.db").exists():
             with closing(sqlite3.connect(root / "data.db")) as conn:
-                for (name,) in conn.execute("SELECT name FROM sqlite_master").fetchall():
+                for (name,) in conn.execute(
+                    "SELECT name FROM sqlite_master WHERE name NOT LIKE '%orch%'"
+                ).fetchall():
                     found[name] = sorted(conn.execute(f"SELECT x FROM {name}").fetchall())
         for folder in ("out", "../side"):
             for path in sorted((root / folder).iterdir()):

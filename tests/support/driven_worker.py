@@ -58,7 +58,8 @@ class DrivenWorker:
 
     def send(
         self, module: str, *resources: str, path: str | None = None,
-        extra: dict[str, str] | None = None, outputs: tuple[str, ...] = (), **arguments: str | WireArgument,
+        extra: dict[str, str] | None = None, outputs: tuple[str, ...] = (),
+        run: int = 0, key: str = "", **arguments: str | WireArgument,
     ) -> int:  # fmt: skip
         """Order a step; its number."""
         self.steps += 1
@@ -76,6 +77,8 @@ class DrivenWorker:
                 },
                 extra=extra or {},
                 outputs=outputs,
+                run=run,
+                key=key,
             )
         )
         return self.steps

@@ -46,7 +46,7 @@ MORE: Mapping[str, str] = {
     "orch run --on-failure": "[JSON](json.md#the-summary-of-a-run)",
     "setting database": "[Databases](databases.md)",
     "setting transaction": "[Transactions](transactions.md)",
-    "setting ledger": "[The ledger](transactions.md#the-ledger)",
+    "setting memory": "[The memory in the database](transactions.md#the-memory-in-the-database)",
     "setting jobs": "[Several at a time](parallel.md)",
     "setting executor": "[Executors](scaling.md)",
     "setting report": "[The report page](report.md)",
@@ -148,8 +148,8 @@ def _settings() -> str:
 def _default_of(key: str) -> str:
     """The default of a setting, as it is written in TOML."""
     value = getattr(Project(root="/"), key)
-    if key == "ledger":  # the name of the project, or "" for none
-        value = bool(value)
+    if key == "project":
+        return "the name in pyproject.toml, else of the folder"
     is_plain = isinstance(value, str | int | float | tuple)
     return json.dumps(value if is_plain else {})  # all others are tables
 

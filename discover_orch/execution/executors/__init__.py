@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from discover_orch.execution.executors.worker_driver import WorkerDriver
 from discover_orch.execution.run_events import Event
 from discover_orch.execution.supervisor import Word
+from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool_events import ToolStarted
 from discover_orch.planning.plan import Step
 
@@ -83,8 +84,11 @@ class Executor:
         for worker in self._workers:
             worker.control(word)
 
-    def finish(self, *, commits: bool = False) -> None:
+    def finish(self, *, commits: bool = False, records: tuple[SuccessRecord, ...] = ()) -> bool:
         """Closes resources: nothing more will be submitted. `commits`: the run is one transaction, of one worker, and
-        is committed first, which `TransactionEnded` says unless the worker dies."""
+        is committed first, which `TransactionEnded` says unless the worker dies. Whether a worker keeps the `records`
+        in the database."""
         for worker in self._workers:
-            worker.finish(commits=commits)
+            if worker.finish(commits=commits, records=records):
+                records = ()
+        return not records

@@ -27,6 +27,7 @@ from discover_orch.execution.supervisor import (
     WorkerEvent,
 )
 from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
     DebuggerOpened,
@@ -62,7 +63,7 @@ Stage = Literal["waiting", "sent", "started", "committing"]
 class WorkerDriver:
     """`worker` may have been started before the project was known. One that `is_warm` may still be importing ahead; if
     it ends before it has said anything, another takes its place. `start` starts a worker. `sources_of` gives the files
-    of a tool's code."""
+    of a tool's code, and `run_of` the number and the key of the run."""
 
     def __init__(
         self,
@@ -72,9 +73,10 @@ class WorkerDriver:
         is_warm: bool = False,
         start: Callable[[], Supervisor | RemoteWorker],
         sources_of: Callable[[Tool], Iterable[str]],
+        run_of: Callable[[], tuple[int, str]] = lambda: (0, ""),
     ) -> None:
         self._prepare = prepare
-        self._sources_of = sources_of
+        self._sources_of, self._run_of = sources_of, run_of
         self._start = start
         self._worker: Supervisor | RemoteWorker | None = worker
         self._is_silent = is_warm and worker is not None  # it has said nothing yet
@@ -102,7 +104,8 @@ class WorkerDriver:
         return self._worker is None or self._worker.is_over
 
     def submit(self, step: Step) -> None:
-        order = build_order(step, self._sources_of(step.tool))
+        run, key = self._run_of()
+        order = replace(build_order(step, self._sources_of(step.tool)), run=run, key=key)
         self._order, self._stage, self._is_timed_out = order, "waiting", False
         if self._prepare.transaction == "run":  # of one worker
             self._order = order = replace(order, is_traced=self._prepare.is_traced)
@@ -156,9 +159,13 @@ class WorkerDriver:
         if worker is not None:
             worker.control(word)
 
-    def finish(self, *, commits: bool = False) -> None:
-        if self._worker is not None and not self._worker.is_over and not self._is_retiring:
-            self._worker.send(Finish(commits=commits))
+    def finish(self, *, commits: bool = False, records: tuple[SuccessRecord, ...] = ()) -> bool:
+        """Whether a worker was there, which keeps the records."""
+        worker = self._worker
+        if worker is None or worker.is_over or self._is_retiring:
+            return False
+        worker.send(Finish(commits=commits, records=records))
+        return not worker.runs_one_step
 
     @property
     def _may_send(self) -> bool:
@@ -301,6 +308,7 @@ def build_prepare(registry: Registry, project: Project, **settings: Any) -> Prep
             one.name: tuple(name for name, _ in one.needs if name in offered) for one in resources
         },
         table_version_rows=project.table_version_rows,
+        project=project.project if project.memory == "database" else "",
         # The worker may be older than these variables.
         environment=dict(os.environ) if project.env_file else None,
         **settings,

@@ -269,7 +269,7 @@ def test_a_table_that_is_looked_for_in_vain_is_missed(use: Callable[..., Seen], 
         ["DROP TABLE t", "SELECT * FROM t"],
         ["SELECT * FROM x", "ALTER TABLE u RENAME TO x"],
         ["CREATE TEMP TABLE x(a)", "PRAGMA table_info(x)"],
-        ["SELECT * FROM temp.x", "SELECT * FROM sqlite_stat1", "SELECT * FROM orch_ledger"],
+        ["SELECT * FROM temp.x", "SELECT * FROM sqlite_stat1", "SELECT * FROM orch_memory"],
         ["PRAGMA table_info(t)", "PRAGMA table_info(v)", "DROP TABLE IF EXISTS t"],
     ],
 )
@@ -441,7 +441,7 @@ def test_scripts_and_many_rows_are_read_like_single_statements(tmp_path: Path) -
         (["CREATE TABLE x(a UNIQUE)", "CREATE INDEX i ON x(a)"], "x", "", "x"),
         (["CREATE TEMP TABLE t(a)", "CREATE TEMP TABLE IF NOT EXISTS t(a)"], "", "", ""),
         (["CREATE TABLE x(a, a)"], "", "", ""),
-        (["CREATE TABLE orch_ledger(a)", "INSERT INTO orch_ledger VALUES (1)", "ANALYZE"], "", "", ""),
+        (["CREATE TABLE orch_memory(a)", "INSERT INTO orch_memory VALUES (1)", "ANALYZE"], "", "", ""),
     ],
 )  # fmt: skip
 def test_tables_that_are_created_dropped_or_kept(
@@ -456,7 +456,7 @@ def test_tables_that_are_created_dropped_or_kept(
     assert found.tables_dropped == tuple(dropped.split())
     assert found.tables_kept == tuple(kept.split())
     assert {*found.tables_created, *found.tables_dropped} <= {*found.tables_written}
-    assert "orch_ledger" not in found.tables_written
+    assert "orch_memory" not in found.tables_written
 
 
 @pytest.mark.parametrize(

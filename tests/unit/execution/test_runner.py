@@ -15,6 +15,7 @@ from discover_orch.execution.run_events import Event, Running, RunStarted, Ticke
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import TICK, RunHooks, run_steps
 from discover_orch.model.errors import Failure
+from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool_events import (
     DebuggerOpened,
     RunFinished,
@@ -125,10 +126,11 @@ class PlayedExecutor:
         if word == "kill":
             self._silent.clear()
 
-    def finish(self, *, commits: bool = False) -> None:
+    def finish(self, *, commits: bool = False, records: tuple[SuccessRecord, ...] = ()) -> bool:
         assert not self._is_closing
         self.log.append("finish")
         self._is_closing = True
+        return True
 
 
 class Interruptions:

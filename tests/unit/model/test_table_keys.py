@@ -14,7 +14,7 @@ def test_names_are_parts_of_sentences() -> None:
     assert [named_table(one) for one in ("t", "*")] == ["the table t", "the database"]
 
 
-@pytest.mark.parametrize("name", ["orch_ledger", "main.orch_ledger", "sqlite_sequence"])
+@pytest.mark.parametrize("name", ["orch_memory", "main.orch_memory", "sqlite_sequence"])
 def test_tables_of_orch_and_of_databases_do_not_count(name: str) -> None:
     assert not is_counted(name)
     assert is_counted(f"{name}.t")

@@ -260,7 +260,7 @@ def test_a_log_that_was_written_into_the_file_before_may_go(tmp_path: Path) -> N
 MAKE = """
 create table Raw (a primary key);
 create view "odd ""n"" ame" as select a from raw;
-create table orch_ledger (a);
+create table orch_memory (a);
 create index i on raw (a);
 analyze;
 """

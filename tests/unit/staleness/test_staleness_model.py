@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.table_keys import table_name
+from discover_orch.staleness.adoption import Record, adopt
 from discover_orch.staleness.result_updates import add_failure, add_success, cut_off, is_same_code
 from discover_orch.staleness.rule import (
     Judge,
@@ -32,13 +33,19 @@ from discover_orch.staleness.rule import (
 from discover_orch.staleness.status import is_whole
 from discover_orch.staleness.tool_result import (
     ABSENT,
+    ELSEWHERE,
     EXISTS,
+    SETTLED,
+    UNRECORDED,
     Inputs,
     Key,
+    LastOutcome,
     Success,
     ToolResult,
     Write,
+    after_run,
     join_paths,
+    sequence,
 )
 from discover_orch.staleness.writers import GONE, Writers
 
@@ -121,8 +128,29 @@ class Parts:
     has_run: bool = (
         False  # all tools, before anything else: what a tool uses is not known before it ran
     )
+    first: int = 0  # of the seeds
+    has_records: bool = False  # in the database, which is restored, and run by two checkouts
     values: int = 0  # values are one of so many, so that other code often gives the same result; 0: all differ
     without: str = ""  # the part of the rule that is left out
+
+
+@dataclass
+class Checkout:
+    """What another checkout of the project has, beside the database that both use."""
+
+    data: Data
+    results: dict[str, ToolResult]
+    gone: list[ToolResult]
+    ends: dict[str, str]
+    flows: dict[str, Flow]
+    run: int
+
+
+def is_in_database(key: Key) -> bool:
+    return key.startswith(("table:", "unseen:"))
+
+
+DATABASE = "1 db"
 
 
 class World:
@@ -148,6 +176,10 @@ class World:
         self.flows = {name: Flow() for name in names}
         self.gone: list[ToolResult] = []
         self.run = self.count = self.runs = 0
+        #: What the database has of each tool; and what the user has kept of the database.
+        self.records: dict[str, Record] = {}
+        self.backups: list[tuple[dict[Key, str], dict[str, Record]]] = [({}, {})]
+        self.elsewhere: Checkout | None = None
         self.log: list[str] = []
         self.has_left_over = False  # and a tool reads it, as its status says
 
@@ -371,12 +403,15 @@ class World:
         return self.mark(key, self.data)
 
     def version(self, key: Key) -> str:
+        if key == "database":
+            return DATABASE
         return self.listing(self.data) if key == FOLDER else self.data.values.get(key, ABSENT)
 
     def run_tools(self, names: Iterable[str]) -> None:
         """Runs these in their order. A tool may begin before the one before it has ended, if orch knows what both use
         and they share nothing."""
-        self.run, self.count = self.run + 1, 0
+        highest = max([0, *(record.run for record in self.records.values())])
+        self.run, self.count, self.key = max(self.run, highest) + 1, 0, self.random.getrandbits(20)
         waiting = [tool for tool in self.tools if tool.name in {*names}]
         while waiting:
             tool = waiting.pop(0)
@@ -410,7 +445,7 @@ class World:
 
     def _next_number(self) -> int:
         self.count += 1
-        return self.run << 20 | self.count
+        return sequence(self.run, self.count, self.key)
 
     def _run_tool(self, tool: Tool, began: int) -> bool:
         self.runs += 1
@@ -425,7 +460,7 @@ class World:
             for key in TABLES:  # rolled back
                 self.data.put(key, before.values.get(key))
             marks = {key: mark for key, mark in marks.items() if key.startswith("file:")}
-        used = Inputs(code={"x": str(tool.code)}, other=inputs)
+        used = Inputs(code={"x": str(tool.code)}, other={**inputs, "database": DATABASE})
         writes = {
             key: Write(ended, mark, only_adds=key in flow.added, version=self._version_left(key))
             for key, mark in marks.items()
@@ -438,7 +473,12 @@ class World:
                 cut_off(result, ended) if is_killed else add_failure(result, used, tables, writes)
             )
             return False
+        is_recorded = any(
+            is_in_database(op.key) and op.kind not in ("read", "unseen read") for op in tool.ops
+        )
+        earlier = result.success.record if result.success else ""
         success = Success(
+            record=f"{self.run} {self.key} {tool.name}" if is_recorded else earlier,
             asof=began,
             ended=ended,
             inputs=used,
@@ -458,7 +498,86 @@ class World:
         if result.success is not None and is_same_code(result.success.inputs, used):
             flow = flow | self.flows[tool.name]
         self.flows[tool.name] = flow
+        if is_recorded:
+            now = replace(self.results[tool.name], last=LastOutcome(status="passed"))
+            known = now if self.random.random() < 0.9 else None
+            self.records[tool.name] = Record(
+                module=tool.name, success=success.record, run=self.run, result=known
+            )
         return True
+
+    # The database, which is older or newer than what is remembered.
+
+    def adopt(self) -> None:
+        """As at the beginning of each command."""
+        self.run = max([self.run, *(record.run for record in self.records.values())])
+        known = {one.module: one for one in self.gone} | self.results
+        for name in self.records.keys() - known.keys():
+            known[name] = ToolResult(module=name)
+        for name, result in known.items():
+            record = self.records.get(name)
+            if self.parts.without == "row" or (record is None and self.parts.without == "no row"):
+                continue
+            now = adopt(result, record, DATABASE, after_run(self.run), self.version)
+            if now is result:
+                continue
+            if self.parts.without == "adopted":
+                now = replace(now, adopted=0)
+            known[name] = now
+            if now.last.status in (UNRECORDED, SETTLED, ELSEWHERE):
+                self.ends[name] = now.last.status
+                continue
+            self.ends[name] = "passed"
+            writes = [key for key, one in now.writes.items() if not one.is_left_over]
+            assert now.success is not None
+            read = {*now.success.tables, *now.success.inputs.other}
+            self.flows[name] = Flow(
+                read - {FOLDER},
+                {*writes},
+                {key for key in writes if now.writes[key].only_adds},
+                FOLDER in read,
+            )
+        names = {tool.name for tool in self.tools}
+        self.results = {name: known[name] for name in known if name in names}
+        self.gone = [known[name] for name in known if name not in names]
+
+    def database(self) -> tuple[dict[Key, str], dict[str, Record]]:
+        values = {key: value for key, value in self.data.values.items() if is_in_database(key)}
+        return values, dict(self.records)
+
+    def put_database(self, values: dict[Key, str], records: dict[str, Record]) -> None:
+        for key in {*filter(is_in_database, self.data.values), *values}:
+            self.data.put(key, values.get(key))
+        self.records = dict(records)
+        self.adopt()
+
+    def change_checkout(self) -> None:
+        """Work goes on in the other checkout, with the same code and the same database."""
+        database = self.database()
+        names = [tool.name for tool in self.tools]
+        other = self.elsewhere or Checkout(
+            Data({key: self.data.values[key] for key in GIVEN}, dict.fromkeys(GIVEN, "0")),
+            {},
+            [],
+            {},
+            {},
+            0,
+        )
+        count = self.data.count  # no state of a file is that of another one in the other checkout
+        given = {key: self.data.values[key] for key in GIVEN}
+        self.elsewhere = Checkout(
+            self.data, self.results, self.gone, self.ends, self.flows, self.run
+        )
+        known = other.results
+        self.data, self.run = other.data, other.run
+        self.data.count = max(count, other.data.count)
+        self.results = {name: known.get(name) or ToolResult(module=name) for name in names}
+        self.gone = [*other.gone, *(one for name, one in known.items() if name not in names)]
+        self.ends = {**dict.fromkeys(names, "never"), **other.ends}
+        self.flows = {name: other.flows.get(name, Flow()) for name in names}
+        for key, value in given.items():
+            self.data.put(key, value)
+        self.put_database(*database)
 
     def _version_left(self, key: Key) -> str | None:
         if key in TABLES and not (key in self.versioned and self.parts.has_versions):
@@ -471,6 +590,8 @@ class World:
         kinds = ["edit", "edit", "input", "delete", "some", "failed", "killed", "full"]
         kinds += ["hand"] * self.parts.has_edits + ["tool gone", "order"]
         kinds += ["less", "less", "tool gone"] * self.parts.has_less
+        if self.parts.has_records:
+            kinds += ["backup", "restore", "restore", "checkout", "checkout"]
         kind = self.random.choice(kinds)
         tool = self.random.choice(self.tools)
         self.log.append(f"{kind} {tool.name}")
@@ -500,6 +621,12 @@ class World:
                 tool.ends = "passed"
             case "full":
                 self.run_tools(names)
+            case "backup":
+                self.backups.append(self.database())
+            case "restore":
+                self.put_database(*self.random.choice(self.backups))
+            case "checkout":
+                self.change_checkout()
             case "tool gone":
                 # A tool that lists a folder and changes it is seen to list it as it is at its end.
                 if len(self.tools) > 1 and not any(map(_lists_own, self.tools)):
@@ -628,6 +755,12 @@ def check(seed: int, parts: Parts) -> tuple[int, int]:
 WORLDS = {
     "distinct values": Parts(),
     "other code often gives the same": Parts(values=3, has_adders=False),
+    "the database is restored, and run by two checkouts": Parts(
+        has_records=True, has_adders=False, first=2000
+    ),
+    "the same with values that repeat": Parts(
+        has_records=True, has_adders=False, has_versions=False, values=3, first=2000
+    ),
     "tables without versions": Parts(values=3, has_adders=False, has_versions=False),
     "several add, and read what they add to": Parts(
         values=3, kinds=("read", "write", "add"), things=(FILES[0], TABLES[0]), has_run=True
@@ -638,18 +771,26 @@ WORLDS = {
 @pytest.mark.parametrize("start", range(0, 400, 100))
 @pytest.mark.parametrize("name", WORLDS)
 def test_after_one_run_of_what_is_stale_all_is_as_from_scratch(name: str, start: int) -> None:
-    for seed in range(start, start + 100):
+    first = WORLDS[name].first + start
+    for seed in range(first, first + 100):
         most, _ = check(seed, WORLDS[name])
         assert most <= 1, f"seed {seed} needs a second run"
 
 
+#: Of the rule that the database decides.
+OF_RECORDS = ("row", "no row", "adopted")
+
+
 @pytest.mark.parametrize(
-    "part", ["overwritten", "left behind", "backwards", "edited", "out of order", "left over"]
+    "part",
+    ["overwritten", "left behind", "backwards", "edited", "out of order", "left over", *OF_RECORDS],
 )
 def test_each_part_of_the_rule_is_needed(part: str) -> None:
+    has_records = part in OF_RECORDS
+
     def is_wrong(seed: int) -> bool:
         try:
-            check(seed, Parts(without=part, has_less=part == "left over"))
+            check(seed, Parts(without=part, has_less=part == "left over", has_records=has_records))
         except AssertionError:
             return True
         return False

@@ -1,4 +1,5 @@
-"""The ledger: what a tool did and the record of it commit together, so a kill leaves nothing unknown."""
+"""The memory in the database: what a tool did and the record of it commit together, so a kill leaves nothing unknown,
+and what is remembered is always that of the data."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import psycopg
 import pytest
 
 import discover_orch
-from discover_orch.model.ledger_entry import LedgerEntry
+from discover_orch.model.success_record import Attempt
 from discover_orch.state.run_folders import find_runs, read_record
 from discover_orch.worker.protocol import Answer, Ask
 from tests.conftest import Orch, Project
@@ -41,7 +42,7 @@ TOOL = """
 
 def files(url: str, tools: list[str] = TOOLS) -> dict[str, str]:
     return {
-        "orch.toml": f"ledger = true\ndatabase = '{url}'\n",
+        "orch.toml": f"database = '{url}'\n",
         **{
             f"src/{name}.py": TOOL.format(name=name, after=repr(tuple(tools[:at][-1:])))
             for at, name in enumerate(tools)
@@ -88,17 +89,15 @@ def url(request: pytest.FixtureRequest, new_postgres: Callable[[], str]) -> str:
     return new_postgres() if request.param == "postgres" else str(request.param)
 
 
-COMMITTED = (
-    "select tool, run, attempt from orch_ledger where outcome = 'committed' order by run, tool"
-)
+COMMITTED = "select tool, run from orch_memory where success <> '' order by run, tool"
 
 
-def ledger(root: Path, url: str) -> list[tuple[object, ...]]:
-    return [(tool, str(run), attempt) for tool, run, attempt in query(root, url, COMMITTED)]
+def recorded(root: Path, url: str) -> list[tuple[object, ...]]:
+    return query(root, url, COMMITTED)
 
 
 @pytest.mark.slow
-def test_after_a_kill_the_ledger_says_which_tools_were_committed(
+def test_after_a_kill_the_database_says_which_tools_were_committed(
     project: Project, orch: Orch, url: str
 ) -> None:
     """`a` passed and was recorded, or not yet; `b` was killed before its commit; neither is done twice or lost."""
@@ -113,13 +112,13 @@ def test_after_a_kill_the_ledger_says_which_tools_were_committed(
     assert answer.code == 0, answer.text
     assert "running 1 tool: b" in answer.out, answer.text
     assert query(root, url, "select x from a") == query(root, url, "select x from b") == [("one",)]
-    assert ledger(root, url) == [("src.a", "1", 1), ("src.b", "2", 1)]
+    assert recorded(root, url) == [("src.a", 1), ("src.b", 2)]
     shown = orch("status", "-v")
-    assert "orch_ledger" not in shown.text
-    assert "orch_ledger" not in orch("graph").text
+    assert "orch_memory" not in shown.text
+    assert "orch_memory" not in orch("graph").text
 
 
-def test_python_code_asks_the_ledger_too(project: Project, orch: Orch) -> None:
+def test_python_code_asks_the_database_too(project: Project, orch: Orch) -> None:
     root = project({**files("sqlite:///data.db", ["a", "b"]), "kill b": ""})
     assert orch("run", "--since", "one").code == -9
     found = {one.name: one.state for one in discover_orch.Project(root).status(since="one")}
@@ -146,30 +145,30 @@ def kill_during(root: Path, tool: str, *words: str, commits: bool) -> str:
         started = root / f"started {tool}" / str(orch.pid)
         wait_until(started.exists, f"the start of {tool}")
         if commits:
-            before = len(ledger(root, "sqlite:"))
+            before = len(recorded(root, "sqlite:"))
             orch.send(signal.SIGSTOP)
             orch.wait_until_stopped()
             (root / f"wait {tool}").unlink()
-            wait_until(lambda: len(ledger(root, "sqlite:")) > before, f"the commit of {tool}")
+            wait_until(lambda: len(recorded(root, "sqlite:")) > before, f"the commit of {tool}")
         orch.send(signal.SIGKILL)
         assert orch.wait() == -9
         return orch.text
 
 
 @pytest.mark.slow
-def test_no_later_resume_repeats_what_the_ledger_says_is_committed(
+def test_no_later_resume_repeats_what_the_database_says_is_committed(
     project: Project, orch: Orch
 ) -> None:
     files = {
         f"src/{name}.py": STOPS.format(name=name, stage=stage)
         for name, stage in (("a", "one"), ("b", "two"))
     }
-    root = project({"orch.toml": "ledger = true\nstages = ['one', 'two']\n", **files})
+    root = project({"orch.toml": "stages = ['one', 'two']\n", **files})
     for name in ("a", "b"):
         (root / f"wait {name}").touch()
         (root / f"started {name}").mkdir()
     kill_during(root, "a", "--since", "first", commits=True)
-    said = "1 tool passed; the ledger says that a is committed"
+    said = "1 tool passed; according to the database, a is committed"
     assert f"resuming run 1 (killed): {said}" in orch("run", "--resume", "-n").out
     assert "running 1 tool: b" in kill_during(root, "b", "--resume", commits=False)
     planned = orch("run", "--resume", "-n")
@@ -192,31 +191,27 @@ def test_no_later_resume_repeats_what_the_ledger_says_is_committed(
     assert orch("run", "--resume").out.startswith("nothing to resume")
     rows = [query(root, "sqlite:", f"select x from {name}") for name in ("a", "b")]
     assert rows == [[("first",)]] * 2
-    assert ledger(root, "sqlite:") == [("src.a", "1", 1), ("src.b", "3", 1)]
+    assert recorded(root, "sqlite:") == [("src.a", 1), ("src.b", 3)]
     assert "run 1 committed it and was killed" in " ".join(orch("status").out.split())
 
 
-def test_numbers_of_runs_start_again_where_the_memory_was_deleted(
-    project: Project, orch: Orch
-) -> None:
+def test_numbers_of_runs_go_on_where_the_memory_was_deleted(project: Project, orch: Orch) -> None:
     url = "sqlite:///data.db"
     root = project(
         {
             **files(url, ["a"]),
-            "orch.toml": "",
-            "pyproject.toml": "[project]\nname = 'penguins'\n[tool.orch]\nledger = true\n",
+            "pyproject.toml": "[project]\nname = 'penguins'\n[tool.orch]\n",
             "src/fails.py": "STAGE = 's'\ndef run(conn): raise ValueError\n",
             "src/alone.py": "STAGE = 's'\nORCH = {'transaction': 'none'}\ndef run(conn): pass\n",
         }
     )
     (root / "orch.toml").unlink()
-    for _ in range(2):
+    for number in (1, 2):
         assert orch("run", "a", "alone", "fails").code == 1
-        for path in (root / ".orch" / "runs").glob("*/*"):
-            path.unlink() if path.is_file() else None
+        assert recorded(root, url) == [("src.a", number)]
         os.rename(root / ".orch", root.parent / f"old {time.monotonic_ns()}")
-    assert ledger(root, url) == [("src.a", "1", 1)] * 2
-    assert query(root, url, "select distinct project from orch_ledger") == [("penguins",)]
+        assert "a      fresh" in orch("status").out
+    assert query(root, url, "select distinct project from orch_memory") == [("penguins",)]
 
 
 @pytest.mark.parametrize(("at", "status"), [("COMMIT", "failed"), ("SELECT type", "passed")])
@@ -231,13 +226,13 @@ def run(conn):
     conn.execute("insert into t values (1)")
     conn.set_trace_callback(lambda sql: sql.startswith("{at}") and os.kill(os.getpid(), 9))
 """
-    root = project({"orch.toml": "ledger = true\n", "src/a.py": kill})
+    root = project({"src/a.py": kill})
     answer = orch("run", "-v")
     assert f"1 {status}" in answer.out, answer.text
     has_committed = status == "passed"
     assert (answer.code == 0) == has_committed
     assert len(query(root, "sqlite:", "select * from t")) == has_committed
-    assert len(ledger(root, "sqlite:")) == has_committed
+    assert len(recorded(root, "sqlite:")) == has_committed
     reasons = " ".join(orch("status").out.split())
     assert ("run 1 committed it and was killed" if has_committed else "failed (run 1)") in reasons
 
@@ -245,35 +240,45 @@ def run(conn):
 def test_an_attempt_that_is_committed_or_given_up_is_refused(project: Project, url: str) -> None:
     """As where a cluster starts it twice, or a worker of a killed run is still alive."""
     root = project(files(url, ["a", "b"]))
-    entry = LedgerEntry(project="p", tool="", run="1", key="k")
-    with DrivenWorker(root, database=url, ledger=entry) as worker:
-        assert worker.run("src.a", "conn").status == "passed"
-        again = worker.run("src.a", "conn")
+    with DrivenWorker(root, database=url, project="p") as worker:
+        run = {"run": 1, "key": "k"}
+        assert worker.run("src.a", "conn", **run).record == "k.1"
+        again = worker.run("src.a", "conn", **run)
         assert again.status == "failed"
+        assert again.error is not None
         assert "is already committed" in again.error.message
-        asked = [LedgerEntry(project="p", tool=f"src.{one}", run="1", key="k") for one in "ab"]
-        for settles in (False, True, False):
-            worker.supervisor.send(Ask(entries=tuple(asked), settles=settles))
+        tries = [Attempt(project="p", tool=f"src.{one}", run=1, key="k") for one in "ab"]
+        for voids in ((), tuple(tries), ()):
+            worker.supervisor.send(Ask(project="p", voids=voids))
             answer = worker.until(lambda event: isinstance(event, Answer))
-            assert answer.committed == (True, False), answer.problem
-        late = worker.run("src.b", "conn")  # the ledger says that this attempt is void
+            assert [one.success for one in answer.records] == ["k.1"], answer.problem
+        late = worker.run("src.b", "conn", **run)  # it was found killed
         assert late.status == "failed"
         worker.finish()
-    assert ledger(root, url) == [("src.a", "1", 1)]
+    assert recorded(root, url) == [("src.a", 1)]
     assert query(root, url, "select * from b") == []
 
 
-def test_a_database_that_cannot_be_written_keeps_no_ledger(project: Project, orch: Orch) -> None:
-    root = project({**files("sqlite:///data.db", ["a"])})
-    sqlite3.connect(root / "data.db").close()
-    answer = orch("run", "--database", "sqlite:///data.db?mode=ro")
-    assert answer.code == 1
-    assert "cannot create the table orch_ledger" in " ".join(answer.out.split())
-    conf = "import sqlite3\ndef get_connection(): return sqlite3.connect('x.db', isolation_level=None)\n"
-    project({"orchconf.py": conf})
+def test_a_table_of_the_user_with_that_name_is_never_touched(
+    project: Project, orch: Orch, url: str
+) -> None:
+    make = """
+    STAGE = "s"
+    def run(conn):
+        conn.execute("create table orch_memory (mine int)")
+        conn.execute("insert into orch_memory values (1)")
+        conn.execute("create table t (x int)")
+    """
+    root = project({"orch.toml": f"database = '{url}'\n", "src/make.py": make})
     answer = orch("run")
-    assert answer.code == 0
-    assert "ledger = true has no effect" in " ".join(answer.err.split())
+    assert answer.code == 1
+    said = " ".join(answer.out.split())
+    assert "the table orch_memory of the database is not the one in which orch keeps" in said
+    assert 'set memory = "local"' in said
+    assert query(root, url, "select * from orch_memory") == []
+    project({"orch.toml": f"database = '{url}'\nmemory = 'local'\n"})
+    assert orch("run").code == 0
+    assert query(root, url, "select * from orch_memory") == [(1,)]
 
 
 def kill_many(root: Path, url: str, kills: int) -> int:
@@ -297,7 +302,7 @@ def kill_many(root: Path, url: str, kills: int) -> int:
 
 
 def check(root: Path, url: str, mark: str, look: str) -> None:
-    """After a kill: each committed attempt is in the ledger once, no status is unknown, and a resume repeats nothing."""
+    """After a kill: each tool is committed once, no status is unknown, and a resume repeats nothing."""
     if look:
         shown = run_orch(root, look)
         assert (shown.code, shown.err) == (0, ""), shown.text
@@ -309,16 +314,14 @@ def check(root: Path, url: str, mark: str, look: str) -> None:
     for run in find_runs(str(root)):
         record = read_record(str(root), run)
         assert record is None or all(one.status != "unknown" for one in record.tools), record
-    rows = ledger(root, url)
-    assert len({*rows}) == len(rows)
+    assert len(recorded(root, url)) == len(TOOLS)
     for name in TOOLS:
         found = query(root, url, f"select x from {name}")
         assert found.count((mark,)) == is_this_run, (name, mark, found)
-        assert len(found) == sum(tool == f"src.{name}" for tool, _, _ in rows), (name, rows)
 
 
 @pytest.mark.slow
-def test_after_kill_9_at_random_moments_each_commit_is_in_the_ledger_once(tmp_path: Path) -> None:
+def test_after_kill_9_at_random_moments_each_tool_is_committed_once(tmp_path: Path) -> None:
     assert kill_many(tmp_path, "sqlite:///data.db", 3) >= 0
 
 

@@ -1,0 +1,342 @@
+"""The table `orch_memory`: the record of each tool's last success, beside the data that the success has written.
+
+The transaction of a tool adds it, so that work and record are there together, or neither is. What is remembered of the
+tool is a document, which follows when the run ends (`store`). A run that was killed is asked about later; before its
+work is done again, each attempt without a record is made void (`make_void`), which refuses the commit of a worker that
+is still alive.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+
+from discover_orch.databases.driver_transaction import ask_duckdb, ask_postgres, find_kind
+from discover_orch.databases.sqlite_calls import is_really_open, quote
+from discover_orch.model.success_record import AlreadyCommitted, NotOwnTable, SuccessRecord
+from discover_orch.model.table_keys import OWN_TABLE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from discover_orch.model.success_record import Attempt
+
+COLUMNS = (
+    "project TEXT NOT NULL, tool TEXT NOT NULL, item TEXT NOT NULL, success TEXT NOT NULL, run BIGINT NOT NULL, "
+    "committed_at TEXT NOT NULL, document TEXT NOT NULL, void TEXT NOT NULL, PRIMARY KEY (project, tool, item)"
+)
+NAMES = ", ".join(column.partition(" ")[0] for column in COLUMNS.split(", ")[:8])
+#: A longer document is not read.
+LONGEST_DOCUMENT = 16 << 20
+#: Of advisory locks in PostgreSQL, the first of the two numbers: this is orch.
+LOCK_CLASS = zlib.crc32(b"discover_orch") >> 1
+HOLDER = (
+    "SELECT application_name, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS'), pg_stat_activity.pid FROM pg_locks "
+    "LEFT JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = ? AND objid = ?"
+)
+
+
+class CannotKeep(Exception):
+    """The table cannot be made or written; the message is the reason of the database."""
+
+
+class MemoryTable:
+    """The table on one connection."""
+
+    def __init__(self, conn: Any, schema: str = "") -> None:
+        self._conn = conn
+        self._table = f"{schema}.{OWN_TABLE}" if schema else OWN_TABLE
+        self._is_known = False
+
+    # Looking.
+
+    def read(self, project: str, known: Mapping[str, str]) -> tuple[SuccessRecord, ...]:
+        """The records of the project; with their documents where another success is known, or none. Makes no table."""
+        if not self._is_there():
+            return ()
+        rows = self._run(
+            f"SELECT tool, success, run, length(document) FROM {self._table} "
+            "WHERE project = ? AND item = '' AND success <> ''",
+            project,
+        )
+        found = []
+        for tool, success, run, length in rows:
+            is_wanted = known.get(tool) != success and 0 < int(length) <= LONGEST_DOCUMENT
+            document = ""
+            if is_wanted:
+                [(document,)] = self._run(
+                    f"SELECT document FROM {self._table} WHERE project = ? AND tool = ? AND item = ''",
+                    project,
+                    tool,
+                )
+            found.append(
+                SuccessRecord(
+                    tool=tool,
+                    success=success,
+                    run=int(run),
+                    document=document,
+                    has_document=int(length) > 0,
+                )
+            )
+        return tuple(found)
+
+    def is_committed(self, attempt: Attempt) -> bool:
+        """Whether the attempt has a record. Makes no table."""
+        return self._is_there() and self._find(attempt)[0] == attempt.name
+
+    def refuse_committed(self, attempt: Attempt) -> None:
+        if self.is_committed(attempt):
+            raise AlreadyCommitted(
+                f"attempt {attempt.number} of {attempt.tool} in run {attempt.run} is already committed, according to "
+                f"the table {OWN_TABLE}; it does not run again"
+            )
+
+    # Writing.
+
+    def add(self, attempt: Attempt) -> None:
+        """Within the transaction that is about to be committed. Raises NotOwnTable, CannotKeep, after which the
+        transaction can go on, and AlreadyCommitted if the attempt is void."""
+        self._make()
+        self._upsert(attempt.project, attempt.tool, attempt.name, attempt.run)
+        success, void = self._find(attempt)
+        if success != attempt.name or void == attempt.name:
+            raise AlreadyCommitted(
+                f"another run has found attempt {attempt.number} of {attempt.tool} in run {attempt.run} killed, so it "
+                "cannot be committed any more"
+            )
+
+    def make_void(self, attempt: Attempt) -> None:
+        """From now on the attempt cannot be committed, unless it is already. Commits."""
+
+        def write() -> None:
+            self._make()
+            self._run(
+                f"INSERT INTO {self._table} VALUES (?, ?, '', '', 0, '', '', ?) "
+                "ON CONFLICT (project, tool, item) DO UPDATE SET void = excluded.void",
+                attempt.project,
+                attempt.tool,
+                attempt.name,
+            )
+
+        self._commit(write)
+
+    def store(self, project: str, records: Iterable[SuccessRecord]) -> None:
+        """The documents of these successes, where the database still has these. Commits."""
+
+        def write() -> None:
+            self._make()
+            for one in records:
+                if one.former:
+                    self._run(
+                        f"DELETE FROM {self._table} WHERE project = ? AND tool = ? AND success = ?",
+                        *(project, one.former, one.success),
+                    )
+                    self._upsert(project, one.tool, one.success, one.run)
+                self._run(
+                    f"UPDATE {self._table} SET document = ? WHERE project = ? AND tool = ? AND item = '' "
+                    "AND success = ?",
+                    *(one.document, project, one.tool, one.success),
+                )
+
+        self._commit(write)
+
+    def is_idle(self) -> bool:
+        """Whether no transaction is open."""
+        raise NotImplementedError
+
+    has_lock = False  # a file has none: the lock of `.orch` does
+
+    def lock(self, project: str, name: str, *, waits: bool) -> str:
+        """Holds the lock of the project as long as this connection is open; who holds it, if that is another run."""
+        raise NotImplementedError
+
+    def _upsert(self, project: str, tool: str, success: str, run: int) -> None:
+        """The condition refuses an attempt that is void."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._run(
+            f"INSERT INTO {self._table} VALUES (?, ?, '', ?, ?, ?, '', '') "
+            "ON CONFLICT (project, tool, item) DO UPDATE SET success = excluded.success, run = excluded.run, "
+            f"committed_at = excluded.committed_at, document = '' WHERE {OWN_TABLE}.void <> excluded.success",
+            *(project, tool, success, run, now),
+        )
+
+    def _find(self, attempt: Attempt) -> tuple[str, str]:
+        """The success and the void attempt that the database has of the tool."""
+        rows = self._run(
+            f"SELECT success, void FROM {self._table} WHERE project = ? AND tool = ? AND item = ''",
+            attempt.project,
+            attempt.tool,
+        )
+        return (rows[0][0], rows[0][1]) if rows else ("", "")
+
+    def _make(self) -> None:
+        """Makes the table if it is missing, within the present transaction."""
+        if not self._is_known and not self._is_there():
+            self._create(f"CREATE TABLE IF NOT EXISTS {self._table} ({COLUMNS})")
+        self._is_known = True
+
+    def _create(self, statement: str) -> None:
+        try:
+            self._run(statement)
+        except Exception as error:
+            raise CannotKeep(str(error).strip().partition("\n")[0]) from None
+
+    def _is_there(self) -> bool:
+        """Whether there is a table of this name. Raises NotOwnTable if it is another one."""
+        if not self._is_known and self._has_table():
+            try:
+                self._probe(f"SELECT {NAMES} FROM {self._table} WHERE 1 = 0")
+            except Exception:
+                raise NotOwnTable(
+                    f"the table {OWN_TABLE} of the database is not the one in which orch keeps its memory: rename it, "
+                    'or set memory = "local" to keep the memory in .orch alone'
+                ) from None
+            self._is_known = True
+        return self._is_known
+
+    def _has_table(self) -> bool:
+        raise NotImplementedError
+
+    def _probe(self, query: str) -> None:
+        self._run(query)
+
+    def _commit(self, write: Callable[[], None]) -> None:
+        """Runs `write` in a transaction of its own."""
+        raise NotImplementedError
+
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """On the real connection, unseen by what observes the tool."""
+        raise NotImplementedError
+
+
+class SqliteMemory(MemoryTable):
+    def is_idle(self) -> bool:
+        return not is_really_open(self._conn)
+
+    def _has_table(self) -> bool:
+        schema = self._table.rpartition(".")[0]
+        query = f"SELECT 1 FROM {schema}.sqlite_master WHERE name = ?"
+        return bool(self._run(query, OWN_TABLE))
+
+    def _commit(self, write: Callable[[], None]) -> None:
+        self._run("BEGIN IMMEDIATE")
+        try:
+            write()
+            self._run("COMMIT")
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
+
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        cursor = sqlite3.Connection.cursor(self._conn)
+        cursor.row_factory = None
+        rows: list[tuple[Any, ...]] = sqlite3.Cursor.execute(cursor, sql, values).fetchall()
+        return rows
+
+
+class DuckdbMemory(MemoryTable):
+    def is_idle(self) -> bool:
+        first, second = (self._run("SELECT txid_current()") for _ in range(2))
+        return first != second  # without a transaction each statement has a number of its own
+
+    def _has_table(self) -> bool:
+        database, schema, _ = self._table.split(".")
+        query = "SELECT 1 FROM duckdb_tables() WHERE table_name = ? AND database_name = ? AND schema_name = ?"
+        return bool(self._run(query, OWN_TABLE, database.strip('"'), schema.strip('"')))
+
+    def _commit(self, write: Callable[[], None]) -> None:
+        self._run("BEGIN")
+        try:
+            write()
+            self._run("COMMIT")
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
+
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return ask_duckdb(self._conn, sql, values)
+
+
+class PsycopgMemory(MemoryTable):
+    """Uses libpq below psycopg, so that neither transactions nor listeners are concerned."""
+
+    has_lock = True
+
+    def is_idle(self) -> bool:
+        return bool(self._conn.info.transaction_status == 0)
+
+    def lock(self, project: str, name: str, *, waits: bool) -> str:
+        number = zlib.crc32(project.encode()) >> 1
+        self._run("SELECT set_config('application_name', ?, false)", name[:63])
+        if waits:
+            self._run("SELECT pg_advisory_lock(?, ?)", LOCK_CLASS, number)
+            return ""
+        if self._run("SELECT pg_try_advisory_lock(?, ?)", LOCK_CLASS, number) == [("t",)]:
+            return ""
+        for holder, since, process in self._run(HOLDER, LOCK_CLASS, number):
+            return f"{holder or f'process {process} of the server'}, since {since}"
+        return "another run"
+
+    def _has_table(self) -> bool:
+        return self._run("SELECT to_regclass(?)", self._table) != [(None,)]
+
+    def add(self, attempt: Attempt) -> None:
+        """The first time, another worker may make the table meanwhile, or the role may not write to it."""
+        if self._is_known:
+            super().add(attempt)
+            return
+        for is_last in (False, True):
+            ask_postgres(self._conn, b"SAVEPOINT orch_memory")
+            try:
+                super().add(attempt)
+                return
+            except (AlreadyCommitted, NotOwnTable):
+                raise
+            except Exception as error:
+                ask_postgres(self._conn, b"ROLLBACK TO orch_memory")
+                self._is_known = False
+                if is_last:
+                    raise CannotKeep(str(error).strip().partition("\n")[0]) from None
+
+    def _commit(self, write: Callable[[], None]) -> None:
+        if not self.is_idle():
+            self._run("COMMIT")  # what get_connection() has begun stays
+        self._run("BEGIN")
+        try:
+            write()
+            self._run("COMMIT")
+        except BaseException:
+            self._run("ROLLBACK")
+            raise
+
+    def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        import psycopg
+
+        for number in range(len(values)):
+            sql = sql.replace("?", f"${number + 1}", 1)
+        texts = [None if one is None else str(one).encode() for one in values]
+        with self._conn.lock:
+            result = self._conn.pgconn.exec_params(sql.encode(), texts)
+        if result.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
+            raise psycopg.errors.error_from_result(result)
+        rows, columns = range(result.ntuples), range(result.nfields)
+        cells = [[result.get_value(row, column) for column in columns] for row in rows]
+        return [tuple(cell and cell.decode() for cell in row) for row in cells]
+
+
+def find_memory_table(driver: Any) -> MemoryTable | None:
+    """That of a driver's connection; None where orch knows no more of it than PEP 249."""
+    kind = find_kind(driver)
+    if kind == "sqlite3":
+        return SqliteMemory(driver, "main")
+    if not kind:
+        return None
+    table = PsycopgMemory if kind == "psycopg" else DuckdbMemory
+    [names] = table(driver)._run("SELECT current_database(), current_schema()")
+    # A connection to PostgreSQL knows one database, and may have no schema.
+    given = names[1:] if kind == "psycopg" else names
+    return table(driver, ".".join(quote(one) for one in given if one))

@@ -1,0 +1,208 @@
+"""Asks the database what it remembers of the tools, and keeps it there.
+
+A worker of its own asks, because only workers open databases. It runs no code of the user for a command that only
+looks. On a server it also holds the lock of the project for a run, as long as the worker lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry, uses_get_connection
+from discover_orch.model.database_url import is_in_memory
+from discover_orch.model.errors import Problem
+from discover_orch.model.success_record import Attempt, SuccessRecord
+from discover_orch.model.tool_events import ToolEnd
+from discover_orch.staleness.adoption import Record, adopt
+from discover_orch.staleness.current_inputs import CurrentState, takes_connection
+from discover_orch.staleness.database_identity import CurrentDatabase
+from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.tool_result import ToolResult, after_run, latest_run
+from discover_orch.state.recorded_run import RunRecord, ToolRecord
+from discover_orch.state.run_folders import find_runs, read_open_run, write_ends
+from discover_orch.state.sealed_files import read_flows
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.execution.supervisor import Supervisor
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What came of a question. `has_changed`: more or other things are remembered of the tools than before. `holder`
+    is who holds the lock of the project on the server, if that is another run."""
+
+    has_changed: bool = False
+    holder: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+class DatabaseMemory:
+    """That of one project, for one command. With `runs`, a run follows: it may run code of the user, attempts of a
+    killed run that are not committed cannot be committed any more, and the lock of the project is held until
+    `close`. If it `judges`, what runs depends on the answer."""
+
+    def __init__(
+        self, project: Project, registry: Registry, *, runs: bool, judges: bool = True
+    ) -> None:
+        self._project, self._registry = project, registry
+        self._runs, self._judges = runs, judges
+        self._memory = Memory(project.root, registry)
+        self._keeper: Supervisor | None = None
+
+    def ask(self, *, waits: bool = False) -> Asked:
+        """Brings the memory in `.orch` up to date. `waits` for the lock."""
+        project, registry = self._project, self._registry
+        if project.memory != "database" or is_in_memory(project.database):
+            return Asked()
+        if not any(takes_connection(tool, registry) for tool in registry.tools.values()):
+            return Asked()
+        has_own = uses_get_connection(registry, project)
+        if has_own and not self._runs:
+            return Asked()
+        database = CurrentDatabase(project, registry, self._memory)
+        if has_own and database.known is None and not self._judges:
+            return Asked()  # without need, no code of the user runs twice
+        killed = find_killed(project, settles=self._runs)
+        if not (killed or database.may_differ):
+            return Asked()
+        from discover_orch.execution import database_question  # few commands ask
+        from discover_orch.execution.executors.worker_driver import build_prepare
+        from discover_orch.worker.protocol import Ask
+
+        known = self._find_known()
+        recorded = {name: one.success.record for name, one in known.items() if one.success}
+        asked = Ask(
+            project=project.project,
+            known={name: record for name, record in recorded.items() if record},
+            voids=_attempts_of(killed, project) if killed and self._runs else (),
+            lock_name=_own_name() if self._runs else "",
+            waits=waits,
+        )
+        prepare = build_prepare(registry, project)
+        if self._runs:
+            answer, self._keeper = database_question.ask_and_hold(prepare, asked)
+        else:
+            answer = database_question.ask(prepare, asked)
+        if answer.problem or answer.holder:
+            # A run of all its tools says itself that the database cannot be used.
+            has_warning = answer.problem and self._judges
+            said = (database_question.cannot_ask(answer.problem),) if has_warning else ()
+            return Asked(holder=answer.holder, problems=said)
+        if killed:
+            _settle_run(project, killed, answer.records)
+        return Asked(has_changed=self._adopt(database, known, answer.records))
+
+    def close(self) -> None:
+        """Releases the lock."""
+        if self._keeper is not None:
+            from discover_orch.execution.database_question import release
+
+            release(self._keeper)
+            self._keeper = None
+
+    def _find_known(self) -> dict[str, ToolResult]:
+        """What is remembered, of all tools that ever were."""
+        names = {*self._registry.order, *self._registry.observed}
+        return self._memory.results(sorted(names))
+
+    def _adopt(
+        self,
+        database: CurrentDatabase,
+        known: dict[str, ToolResult],
+        found: Sequence[SuccessRecord],
+    ) -> bool:
+        memory, root = self._memory, self._project.root
+        records = {one.tool: one for one in found}
+        if not records and database.known is None:
+            return False
+        runs = [*map(int, find_runs(root)[:1]), *map(latest_run, known.values())]
+        now = after_run(max([0, *runs, *(one.run for one in found)]))
+        highest = max([0, *(one.run for one in found)])
+        database.note_records(memory, highest, now, is_ours=bool(records))
+        if database.number <= 0:
+            return False
+        moved = {one.success.record: name for name, one in known.items() if one.success}
+        state = CurrentState(self._project, self._registry, memory)
+        changed: list[ToolResult] = []
+        for name in {**known, **records}:
+            one = records.get(name)
+            if one is not None and name not in known and one.success in moved:
+                continue  # the tool was renamed, and has not run since
+            record = None if one is None else _read(one, memory)
+            before = known.get(name) or ToolResult(module=name)
+            after = adopt(before, record, database.version, now, state.versions.version)
+            if after is not before and after != before:
+                changed.append(after)
+        for result in changed:
+            memory.write(result)
+        flows = {one.module: one.success.flow for one in changed if one.success}
+        if flows:
+            memory.write_flows({**read_flows(root), **flows})
+        return bool(changed)
+
+
+def _read(found: SuccessRecord, memory: Memory) -> Record:
+    result = memory.unseal(found.tool, found.document) if found.document else None
+    return Record(module=found.tool, success=found.success, run=found.run, result=result)
+
+
+@contextlib.contextmanager
+def closing(memory: DatabaseMemory) -> Iterator[DatabaseMemory]:
+    try:
+        yield memory
+    finally:
+        memory.close()
+
+
+# The run that was killed.
+
+
+def find_killed(project: Project, *, settles: bool) -> RunRecord | None:
+    """The latest run, if it was killed and the database may know more of its tools than its journal. `settles`: what
+    was found out by a command that only looked is asked again."""
+    record = read_open_run(project.root) if project.memory == "database" else None
+    if record is None or record.status != "killed" or not record.key:
+        return None
+    return record if _unsettled(record, settles=settles) else None
+
+
+def _unsettled(record: RunRecord, *, settles: bool = True) -> list[ToolRecord]:
+    kept = {one.module for one in record.plan if one.is_recorded}
+    return [
+        one
+        for one in record.tools
+        if one.module in kept and (one.status == "unknown" or (settles and one.is_settled))
+    ]
+
+
+def _attempt_of(record: RunRecord, end: ToolEnd, project: Project) -> Attempt:
+    return Attempt(
+        project=project.project,
+        tool=end.module,
+        run=int(record.run),
+        key=record.key,
+        number=end.attempt,
+    )
+
+
+def _attempts_of(record: RunRecord, project: Project) -> tuple[Attempt, ...]:
+    return tuple(_attempt_of(record, one, project) for one in _unsettled(record))
+
+
+def _settle_run(project: Project, record: RunRecord, found: Iterable[SuccessRecord]) -> None:
+    from discover_orch.execution.database_question import has_record, settle
+
+    tools = _unsettled(record)
+    ends = [settle(one, has_record(found, _attempt_of(record, one, project))) for one in tools]
+    write_ends(project.root, record.run, ends)
+
+
+def _own_name() -> str:
+    """Of this run, for those who find the project locked: the server keeps 63 bytes of it."""
+    return f"orch on {platform.node()[:40]}, pid {os.getpid()}"

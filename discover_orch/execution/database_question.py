@@ -1,0 +1,124 @@
+"""A worker of its own that asks the database, because only workers open databases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from discover_orch.config.project import Project
+from discover_orch.discovery.registry import Registry
+from discover_orch.execution.executors.worker_driver import build_prepare
+from discover_orch.execution.supervisor import Supervisor
+from discover_orch.model.database_url import SqliteUrl, read_database_url
+from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.success_record import Attempt, SuccessRecord
+from discover_orch.model.tool_events import ToolEnd, ToolFinished
+from discover_orch.worker.protocol import Answer, Ask, Finish, Prepare
+
+End = TypeVar("End", bound=ToolEnd)
+#: Seconds for which a database is asked again that cannot be opened yet: a worker of the killed run may still have it.
+LONGEST_WAIT = 10.0
+PAUSE = 0.1
+#: Seconds for the answer itself, before a run and for a command that only looks: a server may not be reachable.
+LONGEST_ANSWER, LONGEST_LOOK = 60.0, 3.0
+LONGEST_CLOSE = 1.0
+NOT_COMMITTED = (
+    "was killed before its commit, according to the database: nothing that it wrote there stays"
+)
+COMMITTED_NOTE = "was killed after its commit, according to the database: what it wrote there stays"
+
+
+def ask(prepare: Prepare, question: Ask) -> Answer:
+    """The answer of a worker of its own, or why there is none. Where it only looks, no code of the user runs."""
+    if not (question.voids or question.records or question.lock_name):
+        parts = read_database_url(prepare.database)
+        if isinstance(parts, SqliteUrl) and not parts.query:
+            # This makes no file.
+            prepare = replace(prepare, database=f"{prepare.database}?mode=rw")
+        prepare = replace(prepare, pythonpath=())
+    answer, keeper = ask_and_hold(prepare, question)
+    if keeper is not None:
+        release(keeper)
+    return answer
+
+
+def ask_and_hold(prepare: Prepare, question: Ask) -> tuple[Answer, Supervisor | None]:
+    """With the worker that holds the lock of the project until it is released, if it has got one."""
+    writes = bool(question.voids or question.records)
+    longest = None if question.waits else LONGEST_ANSWER if question.lock_name else LONGEST_LOOK
+    deadline = time.monotonic() + (LONGEST_WAIT if writes else 0)
+    while True:
+        worker = Supervisor.start(adopts_orphans=False)
+        worker.send(replace(prepare, project="", raw_output=False, post_mortem=False))
+        worker.send(question)
+        answer = _wait_for(worker, LONGEST_ANSWER if writes and longest else longest)
+        if answer.has_lock and not answer.holder:
+            return answer, worker
+        release(worker)
+        if not answer.problem or time.monotonic() > deadline:
+            return answer, None
+        time.sleep(PAUSE)
+
+
+def release(worker: Supervisor) -> None:
+    """Ends a worker that has answered, or has not answered in time."""
+    worker.send(Finish())
+    worker.close(LONGEST_CLOSE)
+
+
+def _wait_for(worker: Supervisor, longest: float | None) -> Answer:
+    deadline = None if longest is None else time.monotonic() + longest
+    while not worker.is_over:
+        left = 1.0 if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            return Answer(problem=f"the database did not answer within {longest:g} s")
+        for event in worker.events(left):
+            if isinstance(event, Answer):
+                return event
+    return Answer(problem="the worker process ended before it answered")
+
+
+def settle_event(
+    event: ToolFinished, attempt: Attempt, prepare: Prepare
+) -> tuple[ToolFinished, tuple[Problem, ...]]:
+    """The end of a tool as the database has it, if its worker died while it committed."""
+    answer = ask(prepare, Ask(project=attempt.project, voids=(attempt,)))
+    if answer.problem:
+        return event, (cannot_ask(answer.problem),)
+    return settle(event, has_record(answer.records, attempt)), ()
+
+
+def store(prepare: Prepare, project: str, records: tuple[SuccessRecord, ...]) -> None:
+    """Keeps these in the database, where no worker of the run is left to do it."""
+    ask(prepare, Ask(project=project, records=records))
+
+
+def list_tables(project: Project, registry: Registry) -> Collection[str] | None:
+    """The tables and views of a PostgreSQL database; None where they cannot be asked for."""
+    return ask(build_prepare(registry, project), Ask(has_tables=True)).tables
+
+
+def has_record(found: Iterable[SuccessRecord], attempt: Attempt) -> bool:
+    return any(one.tool == attempt.tool and one.success == attempt.name for one in found)
+
+
+def settle(end: End, is_committed: bool) -> End:
+    """How the tool ended, as the database has it."""
+    if is_committed:
+        notes = (COMMITTED_NOTE,)
+        return replace(end, status="passed", error=None, notes=notes, is_settled=True)
+    error = end.error or Failure(kind="crash", type="crash", message="")
+    return replace(end, status="failed", error=replace(error, message=NOT_COMMITTED), notes=())
+
+
+def cannot_ask(problem: str) -> Problem:
+    return Problem(
+        code="memory",
+        message="the database cannot be asked what it remembers of the tools, so this is as of the last run here: "
+        f"{problem}",
+        hint='make sure that the database can be used, or set memory = "local"',
+        severity="warning",
+    )
