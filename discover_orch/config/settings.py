@@ -271,6 +271,10 @@ KEYS: Mapping[str, Setting] = {
         "a file with environment variables, one `NAME=value` a line, such as `.env`. "
         "Variables that are set already take precedence",
     ),
+    "secrets": Setting(
+        TEXTS,
+        'names of more parameters and environment variables that are secret, in any case: `["region", "smtp_*"]`',
+    ),
     "ledger": Setting(
         TEXT,
         "`true`: each tool's transaction records itself in the table `orch_ledger`. A text is the name of the "

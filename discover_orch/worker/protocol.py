@@ -79,7 +79,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     worker's own, which may be older. `is_one_of_several`: other workers
     use the same database. `ledger`: each step adds this entry with its own tool and attempt. `is_remote`:
     another machine than the parent's, or one that may be, so a database in a local file is refused.
-    `is_traced`: the kernel may be asked which files the tools use. `table_version_rows` is the setting of that name.
+    `is_traced`: the kernel may be asked which files the tools use. `table_version_rows` and `secrets` are the
+    settings of these names.
     """
 
     root: str
@@ -96,6 +97,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     all_frames: bool = False
     ledger: LedgerEntry | None = None
     table_version_rows: int = 0
+    secrets: tuple[str, ...] = ()
     is_traced: bool = True
     environment: Mapping[str, str] | None = None
 

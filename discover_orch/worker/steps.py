@@ -18,7 +18,7 @@ from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.ledger_entry import AlreadyCommitted
-from discover_orch.model.parameter import find_url_passwords, is_secret_name
+from discover_orch.model.parameter import find_url_passwords, is_secret_name, name_secrets
 from discover_orch.model.tool_events import (
     DatabaseWritten,
     RunNote,
@@ -114,6 +114,7 @@ class Worker:
             os.environ.clear()
             os.environ.update(prepare.environment)
         os.environ[INSIDE] = prepare.root
+        name_secrets(prepare.secrets)
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
         self._baseline = ProcessState(prepare.root, channel.messages_fd)
         self._project = project

@@ -46,6 +46,7 @@ MORE: Mapping[str, str] = {
     "orch run --on-failure": "[JSON](json.md#the-summary-of-a-run)",
     "setting database": "[Databases](databases.md)",
     "setting transaction": "[Transactions](transactions.md)",
+    "setting secrets": "[Secrets](secrets.md)",
     "setting ledger": "[The ledger](transactions.md#the-ledger)",
     "setting jobs": "[Several at a time](parallel.md)",
     "setting executor": "[Executors](scaling.md)",

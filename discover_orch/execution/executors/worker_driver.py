@@ -301,6 +301,7 @@ def build_prepare(registry: Registry, project: Project, **settings: Any) -> Prep
             one.name: tuple(name for name, _ in one.needs if name in offered) for one in resources
         },
         table_version_rows=project.table_version_rows,
+        secrets=project.secrets,
         # The worker may be older than these variables.
         environment=dict(os.environ) if project.env_file else None,
         **settings,
