@@ -300,7 +300,7 @@ class Worker:
         """The metrics that the tool returned, notes for the user, and what runs its checks."""
         self._interrupts.raise_if_requested()
         call = self._interrupts.call
-        module = call(self._load_tool, order.module, order.path)
+        module = call(self._load_tool, order.module, order.path, order.outputs)
         run = getattr(module, "run", None)
         if not callable(run):
             raise ImportProblem(
@@ -381,12 +381,14 @@ class Worker:
         self._exit_if_forked(0)
         return returned
 
-    def _load_tool(self, module: str, path: str) -> ModuleType | SqlTool:
+    def _load_tool(
+        self, module: str, path: str, outputs: tuple[str, ...] = ()
+    ) -> ModuleType | SqlTool:
         if not path.endswith(SQL_SUFFIX):
             return self._loader.load_tool(module, path)
         from discover_orch.worker.sql_tool import load_sql
 
-        tool = load_sql(self._prepare.root, path)
+        tool = load_sql(self._prepare.root, path, outputs)
         self._loader.note_sql(path, tool.source)
         return tool
 
