@@ -81,6 +81,7 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "graph": [("mixed", "graph")],
     "report": [("mixed", "report"), ("mixed", "report-files")],
     "check": [("mixed", "check")],
+    "lock": [("mixed", "lock")],
     "accept": [("mixed", "accept")],
     "clean": [("mixed", "clean")],
 }
