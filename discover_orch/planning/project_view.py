@@ -257,6 +257,7 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
     )
     return (
         *view.warnings,
+        *(() if view.lock.problems else read_lock(project.root).problems),
         *check_stage_order(view.registry, project, view.registry.by_name),
         *find_unreadable(view.registry, project, view.sources, known),
         *check_registry(view.registry, project),

@@ -223,3 +223,48 @@ def test_ci_sees_that_the_lock_is_out_of_date_after_a_run(
     assert "-  reads file conf/shop.yaml\n+  reads file data/orders.csv\n" in checked.out.replace(
         "   reads file conf/days/monday.csv\n", ""
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "duckdb"])
+def test_the_lock_is_the_same_on_each_database_and_after_each_run(
+    kind: str, project: Project, orch: Orch, postgres: str
+) -> None:
+    urls = {"sqlite": "sqlite:///a.db", "postgres": postgres, "duckdb": "duckdb:///a.duckdb"}
+    env = {"ORCH_DATABASE": urls[kind]}
+    root = project(
+        {
+            "src/z_load.sql": "-- STAGE: one\nDROP TABLE IF EXISTS raw;\nCREATE TABLE raw AS SELECT 1 AS x",
+            "src/m_clean.sql": "-- STAGE: one\nDROP TABLE IF EXISTS clean;\n"
+            "CREATE TABLE clean AS SELECT x FROM raw WHERE x > 0",
+            "src/a_keep.sql": "-- STAGE: two\nCREATE TABLE IF NOT EXISTS kept (x INTEGER);\n"
+            "INSERT INTO kept SELECT x FROM clean",
+        }
+    )
+    assert orch("run", "z_load", "m_clean", "a_keep", "--quiet", env=env).code == 0
+    assert orch("lock", env=env).code == 0
+    assert (
+        (root / "orch.lock").read_text().partition("\n")[2]
+        == """
+src.a_keep
+  reads table clean
+  writes table kept
+
+src.m_clean
+  reads table raw
+  writes table clean
+
+src.z_load
+  reads nothing
+  writes table raw
+"""
+    )
+    assert orch("run", "--quiet", env=env).code == 0
+    assert orch("lock", "--check", env=env).code == 0
+    shutil.rmtree(root / ".orch")
+    assert names(orch("list", env=env).out) == ["z_load", "m_clean", "a_keep"]
+    # Another database, in which nothing is there yet, says the same.
+    fresh = {"ORCH_DATABASE": urls[kind].replace("a.d", "b.d")}
+    if kind != "postgres":
+        assert orch("run", "--quiet", env=fresh).code == 0
+        assert orch("lock", "--check", env=fresh).code == 0
