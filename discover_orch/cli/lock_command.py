@@ -46,9 +46,10 @@ def command(context: Context, check: bool, as_json: bool) -> int:
     lock = read_lock(root)
     known = RemainingWork(view, GivenParams()).find_known_flows(lock)
     unknown = tuple(registry.display(one) for one in registry.order if one not in known)
-    if lock.problems and unknown:
-        lost = f"nothing else knows {names_text(unknown, MOST_NAMES)}"
-        hint = f"restore it, or remove it and run the tools: {lost}"
+    if lock.problems and (unknown or lock.data is None):
+        hint = "restore it, or remove it"
+        if unknown:
+            hint += f" and run the tools: nothing else knows {names_text(unknown, MOST_NAMES)}"
         raise LockError(*(replace(one, hint=hint) for one in lock.errors))
     data = write_lock(known) if known or lock.data is not None else None
     before, after = (

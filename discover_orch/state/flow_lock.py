@@ -13,6 +13,7 @@ import contextlib
 import glob
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from posixpath import isabs, splitext
 
@@ -83,8 +84,8 @@ class LockedTool(Struct, frozen=True, kw_only=True):
 
 
 class FlowLock(Struct, frozen=True, kw_only=True):
-    """The file: what it says of each tool, by module, and its bytes, None where there is no file. Where it cannot be
-    read, it says nothing, and `problems` say why."""
+    """The file: what it says of each tool, by module, and its bytes, None where there is no file, or none that can be
+    read. Where a line cannot be read, it says nothing, and `problems` say why."""
 
     tools: Mapping[str, LockedTool] = {}
     data: bytes | None = None
@@ -107,13 +108,14 @@ def read_lock(root: str) -> FlowLock:
     """The lock of the project. Never raises."""
     path = os.path.join(root, LOCK_FILE)
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # a link of a repository may lead anywhere
+            return FlowLock(problems=_problem("this is not a regular file", None))
         with open(path, "rb", opener=open_nonblocking) as file:
-            data = file.read() or b""
+            data = file.read()
     except FileNotFoundError:
         return NO_LOCK
     except OSError as error:
-        message = f"{LOCK_FILE} cannot be read: {error.strerror or error}"
-        return FlowLock(data=b"", problems=_problem(message, None))
+        return FlowLock(problems=_problem(f"cannot read it: {error.strerror or error}", None))
     return parse_lock(data)
 
 
