@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs"),
-    *("graph", "report", "check", "clean", "init", "new", "adopt"),
+    *("graph", "report", "check", "lock", "clean", "init", "new", "adopt"),
     *("completion", "export"),
 )
 #: Words that mean a command and are not listed.

@@ -13,6 +13,7 @@ from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.problems import problems_text
 from discover_orch.render.style import count
+from discover_orch.state.flow_lock import read_lock
 
 
 @click.command("check", short_help="Check the project for errors and warnings.")
@@ -36,7 +37,7 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     found = (*project_view.check_project(view), *work.warn_left_over())
     errors = (*view.errors, *(one for one in found if one.severity == "error"))
     warnings = tuple(one for one in found if one.severity != "error")
-    notes = [*find_observed_orders(view.registry)]
+    notes = [*find_observed_orders(view.registry, read_lock(view.project.root).flows)]
     if about_jobs:
         from discover_orch.planning.parallel import find_alone
 

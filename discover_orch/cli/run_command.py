@@ -25,7 +25,6 @@ from discover_orch.cli.options import (
     output_options,
     tools_arguments,
 )
-from discover_orch.config.project import PARAM_PREFIX
 from discover_orch.config.settings import WORDS
 from discover_orch.execution.event_documents import not_started, nothing_to_do
 from discover_orch.execution.request import (
@@ -37,7 +36,7 @@ from discover_orch.execution.request import (
     open_run,
 )
 from discover_orch.model import documents
-from discover_orch.model.conventions import VARIABLE_PREFIX
+from discover_orch.model.conventions import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.model.parameter import MASK, is_secret_value

@@ -21,7 +21,7 @@ from discover_orch.config.file import find_root
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.errors import ExitCode, Location, ProjectError, nearest
 from discover_orch.planning import project_view
-from discover_orch.render.style import Style, clean, count, one_line
+from discover_orch.render.style import Style, clean, count, diff_text, find_diff, one_line
 from discover_orch.scaffold.adoption import Adopter
 from discover_orch.scaffold.file_changes import FileChange, read_file, write_changes
 from discover_orch.scaffold.new_files import build_first_project, build_new_tool, find_code
@@ -31,6 +31,7 @@ from discover_orch.scaffold.scheduler_files import EVERY, build_files
 _RUN = (
     "  orch run                      run all tools\n"
     "  orch watch                    run again what each save affects\n"
+    "  orch lock                     write what a run has seen to orch.lock, for git and CI\n"
 )
 
 
@@ -153,7 +154,7 @@ def adopt_command(context: Context, file: str, is_imported: bool, write: bool, c
         show_changes(context, changes)
     elif not check:
         for change in changes:
-            context.console.out(_diff_text(change, context.console.out_style))
+            context.console.out(_diff(change, context.console.out_style))
     gap = "\n" if changes and not check else ""
     found = f"{count(len(adopter.tools), 'tool')} and {count(len(adopter.lists), 'list')}"
     context.console.out(f"{gap}{found} of {one_line(path)}\n")
@@ -169,19 +170,10 @@ def adopt_command(context: Context, file: str, is_imported: bool, write: bool, c
     return ExitCode.DISCOVERY if problems else ExitCode.OK
 
 
-def _diff_text(change: FileChange, style: Style) -> str:
-    import difflib
-
+def _diff(change: FileChange, style: Style) -> str:
     before = [] if change.old is None else change.old.decode("utf-8", "replace").splitlines()
     after = change.new.decode("utf-8", "replace").splitlines()
-    name = one_line(change.path)
-    old_name = "/dev/null" if change.is_new else name
-    colours = {"+": "green", "-": "red", "@": "cyan"}
-    shown = []
-    for line in difflib.unified_diff(before, after, old_name, name, lineterm=""):
-        colour = "bold" if line.startswith(("+++ ", "--- ")) else colours.get(line[:1])
-        shown.append(style.paint(clean(line), colour) if colour else clean(line))
-    return "\n".join(shown) + "\n"
+    return diff_text(find_diff(change.path, before, after, is_new=change.is_new), style)
 
 
 @click.command("export", short_help="Write a schedule for cron, systemd or GitHub.")

@@ -14,6 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.config.setting_values import KeyPath, ReadLines, printable
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.errors import Location, Problem, ProjectError
+from discover_orch.model.parameter import name_secrets
 
 OWN_FILE = "orch.toml"
 SHARED_FILE = "pyproject.toml"
@@ -103,6 +104,7 @@ def build_project(
     problems += missing
     if any(problem.severity == "error" for problem in problems):
         raise ProjectError(*problems)
+    name_secrets(project.secrets)
     return project, problems
 
 

@@ -23,12 +23,11 @@ from discover_orch.config.setting_values import (
     shown,
 )
 from discover_orch.config.settings import KEYS, Command
-from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
+from discover_orch.model.conventions import DATABASE_VARIABLE, PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem, did_you_mean, nearest
 from discover_orch.model.parameter import ParamValue
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
-PARAM_PREFIX = "ORCH_PARAM_"
 INSIDE_VARIABLE = "ORCH_INSIDE"  # set by orch in the environment of tools, not a setting
 
 
@@ -65,6 +64,7 @@ class Project(Struct, frozen=True, kw_only=True):
     memory: str = "database"
     external_writes: str = "stale"
     table_version_rows: int = 20_000
+    secrets: tuple[str, ...] = ()
     jobs: int = 1
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"

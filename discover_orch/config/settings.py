@@ -266,6 +266,10 @@ KEYS: Mapping[str, Setting] = {
         'where orch remembers the tools that write to the database: there, in the table `orch_memory`, or `"local"`: '
         "in `.orch` alone",
     ),
+    "secrets": Setting(
+        TEXTS,
+        'names of more parameters and environment variables that are secret, in any case: `["region", "smtp_*"]`',
+    ),
     "table_version_rows": Setting(
         COUNT,
         "tables with up to this many rows are compared by content; 0: none, and a report shows no rows",

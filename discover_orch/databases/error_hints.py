@@ -20,6 +20,15 @@ LOCK_TIMEOUT, QUERY_CANCELED = "55P03", "57014"
 NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "within a transaction")
 #: A name that a database refuses to create again.
 _EXISTS = re.compile(r'\b(table|view|relation)(?: with name)? "?([\w.]+)"? already exists', re.I)
+#: A table that a statement takes for a view, or a view that it takes for a table: the words of SQLite, DuckDB and
+#: PostgreSQL. The last is of CREATE OR REPLACE VIEW, and names no kind.
+_OTHER_KIND = re.compile(
+    r"use DROP (?P<sqlite>\w+) to delete \w+ (?P<a>.+)"
+    r'|Existing object "(?P<b>.+)" is of type (?P<duckdb>\w+), trying to'
+    r'|"(?P<c>.+)" is not an? [\w ]+\s+HINT:\s+Use DROP (?P<postgres>[A-Z ]+) to remove|"(?P<d>.+)" is not a view'
+)
+_REPLACES = re.compile(r"trying to replace|is not a view\Z")
+_OTHER_COLUMNS = re.compile(r"cannot (?:drop columns from|change (?:name|data type) of) view")
 
 _read_cause, _read_context = (
     BaseException.__dict__[name].__get__ for name in ("__cause__", "__context__")
@@ -55,6 +64,8 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
             'before, with conn.autocommit = True, or set ORCH = {"transaction": "none"}'
         )
     is_driver = is_duckdb or is_psycopg or issubclass(type(inner), sqlite3.Error)
+    if is_driver and (hint := _find_kind_hint(str(inner).strip())):
+        return hint
     if is_driver and (found := _EXISTS.search(str(inner))):
         kind = "VIEW" if found[1].lower() == "view" else "TABLE"
         return f"if an earlier run made it, write DROP {kind} IF EXISTS {found[2]} before it"
@@ -83,6 +94,22 @@ def find_hint(error: BaseException, holds_lock: bool = False, tables: Collection
     if "full" in text:
         return "free some disk space"
     return ""
+
+
+def _find_kind_hint(message: str) -> str:
+    """What to do where a table becomes a view, or a view a table. No DROP does for both."""
+    if _OTHER_COLUMNS.search(message):
+        return "CREATE OR REPLACE VIEW only adds columns: write DROP VIEW IF EXISTS before it"
+    if not (found := _OTHER_KIND.search(message)):
+        return ""
+    name = found["a"] or found["b"] or found["c"] or found["d"]
+    kind = (found["sqlite"] or found["duckdb"] or found["postgres"] or "TABLE").upper()
+    shown = name if name.replace(".", "_").isidentifier() else f'"{name}"'
+    what, drop = f"{shown} is a {kind.lower()}", f"DROP {kind} IF EXISTS {shown}"
+    if _REPLACES.search(message):
+        return f"{what}: for one run, write {drop} before this statement"
+    other = "table" if kind == "VIEW" else "view"
+    return f"{what}: write {drop} instead, for one run if the tool makes a {other} from now on"
 
 
 def is_cancelled(error: BaseException) -> bool:

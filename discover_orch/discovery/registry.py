@@ -35,7 +35,7 @@ from discover_orch.discovery.tagged_modules import (
     find_broken_tools,
 )
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.dataflow import Dataflow, union
 from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.flow_edges import Written, edges, upstream
 from discover_orch.model.tool import OldPlace, Tool, ToolNames, build_names
@@ -53,7 +53,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     edges of `AFTER` between stages that are not configured; `by_name` are neighbours among these that only their names
     order.
 
-    `flows` is what each tool declares and was observed to read and write, and `observed` the modules that were. `flow`
+    `flows` is what each tool declares and was observed to read and write, and `observed` the modules that were; of the
+    others it is what `lock` says, which is what `orch.lock` says of tools. `flow`
     are the edges that follow from this and the order: to all earlier tools that write what a tool reads or writes.
     `moved` has the old place of tools that were moved or renamed since they ran. `disabled` tools are in no stage.
     `names` has the broken tools too.
@@ -74,6 +75,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     flow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flows: Mapping[str, Dataflow] = field(default_factory=dict)
     observed: frozenset[str] = frozenset()
+    lock: Mapping[str, Dataflow] = field(default_factory=dict)
     moved: Mapping[str, OldPlace] = field(default_factory=dict)
     names: ToolNames = field(default_factory=lambda: ToolNames(words={}, display={}))
     broken: tuple[BrokenTool, ...] = ()
@@ -94,6 +96,22 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     def display(self, module: str) -> str:
         return self.names.display.get(module, module)
+
+    @property
+    def locked(self) -> frozenset[str]:
+        """The tools of which only `orch.lock` knows the data flow."""
+        return frozenset(self.tools.keys() & self.lock.keys()) - self.observed
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The modules whose data flow was observed, here or elsewhere."""
+        return self.observed | self.locked
+
+    def without_lock(self) -> Registry:
+        """In the same order, with the data flow that was observed here alone. What is not known counts as anything,
+        so that no tool is fresh because of the lock."""
+        own = {one: _dataflow_of(self.tools[one], None) for one in self.locked}
+        return replace(self, flows={**self.flows, **own}) if own else self
 
     def find_meant_resource(self, name: str) -> str:
         """A hint that names the resource which a parameter of this name was probably meant to be; or ""."""
@@ -211,10 +229,18 @@ def build_registry(
     return with_observed(plain, observed)
 
 
+def with_lock(
+    registry: Registry, observed: Mapping[str, Dataflow], lock: Mapping[str, Dataflow]
+) -> Registry:
+    """The same tools in the order that follows from what is `observed` and from what the lock says of the others."""
+    return with_observed(replace(registry, lock=lock), observed) if lock else registry
+
+
 def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
     """The same tools in the order that follows from the observed data flow."""
+    known = {**registry.lock, **observed} if registry.lock else observed
     flows = {
-        module: _dataflow_of(tool, observed.get(module)) for module, tool in registry.tools.items()
+        module: _dataflow_of(tool, known.get(module)) for module, tool in registry.tools.items()
     }
     written = Written(flows.values())
     readers = edges(flows, written)
@@ -239,7 +265,7 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
         by_name=found.by_name,
         flow=_find_upstream(order, flows, readers, written),
         observed=frozenset(observed),
-        below_broken=_find_below_broken(ordered, observed) if registry.broken else {},
+        below_broken=_find_below_broken(ordered, known) if registry.broken else {},
     )
 
 
@@ -339,8 +365,8 @@ def _dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
         return flow
     return replace(
         flow,
-        inputs=tool.inputs,
-        outputs=tool.outputs,
+        inputs=union(tool.inputs, flow.inputs),
+        outputs=union(tool.outputs, flow.outputs),
         has_inputs=tool.has_inputs,
         has_outputs=tool.has_outputs,
     )

@@ -84,7 +84,7 @@ class SourceFiles:
         self._root, self._space = project.root, PythonPath(project)
         self._reads_code, self._texts = reads_code, texts
         self._pythonpath = project.pythonpath
-        depends_on = (__version__, sys.version_info[:2], project.pythonpath)
+        depends_on = (__version__, sys.version_info[:2], project.pythonpath, project.secrets)
         self._kind = f"files 8 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
@@ -243,7 +243,8 @@ class SourceFiles:
                 # What it meant when it could be parsed is for those who have seen that.
                 is_broken = file.problem is not None and file.meaning
                 new[path] = replace(file, meaning="", imports=(), folders=()) if is_broken else file
-        if all(self._kept.get(path) == file for path, file in new.items()):
+        is_kept = bool(self._kept) or not os.path.exists(self._path)  # else by other settings
+        if is_kept and all(self._kept.get(path) == file for path, file in new.items()):
             return True
         known = {path: file for path, file in self._kept.items() if self._is_there(path)} | new
         if not write_sealed(self._path, self._kind, known):

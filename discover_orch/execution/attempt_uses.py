@@ -237,7 +237,9 @@ def build_flow(
         appended=tuple(_names((seen,), "file", "appended")),
         removed=seen.names("file", "removed"),
         folders_made=tuple(
-            key[5:] for key, one in writes.items() if one.only_adds and one.mark == EXISTS
+            key[5:]
+            for key, one in writes.items()
+            if key[:5] == "file:" and one.only_adds and one.mark == EXISTS
         ),
         gaps=tuple(dict.fromkeys(name for one in both for name in one.names("gap", "unclear"))),
         is_unclear=any(one.is_unclear for one in both),

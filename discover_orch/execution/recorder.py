@@ -364,7 +364,7 @@ class Recorder:
         self.tools.hash_outputs()
         if self._report.finished:
             self._database.save()
-        found = self._results.save_flows()
+        found = [*self._results.save_flows(), *self._results.note_outdated_lock(self._current)]
         self._current.write()
         return found
 

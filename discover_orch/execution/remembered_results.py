@@ -29,6 +29,7 @@ from discover_orch.planning.dataflow_checks import (
 )
 from discover_orch.staleness.current_inputs import CurrentState
 from discover_orch.staleness.input_versions import meets_input, read_mark
+from discover_orch.staleness.known_flow import find_known_flows
 from discover_orch.staleness.left_over import build_test, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import reason_sentence
@@ -44,6 +45,7 @@ from discover_orch.staleness.tool_result import (
     run_of,
 )
 from discover_orch.staleness.writers import GONE, Writer, Writers
+from discover_orch.state.flow_lock import LOCK_FILE, NO_LOCK, read_lock, tool_lines
 from discover_orch.state.sealed_files import read_flows
 
 MOST_NAMES = 12
@@ -210,6 +212,24 @@ class ResultRecord:
         if stages != [*was]:
             found.append(_reordered("the stages now run", stages, "their", "stages = [...]"))
         return found
+
+    def note_outdated_lock(self, present: CurrentState) -> list[Problem]:
+        """That `orch.lock`, where there is one, says something else of the tools that have `passed`."""
+        lock = read_lock(self._root)
+        if lock.data is None or not self.passed:
+            return []
+        results = {module: self.find(module) for module in self.passed}
+        flows, registry = read_flows(self._root), self._registry
+        known = find_known_flows(self.passed, registry, flows, results, present, NO_LOCK)
+        other = [
+            registry.display(module)
+            for module, tool in known.items()
+            if module not in lock.tools or tool_lines(tool) != tool_lines(lock.tools[module])
+        ]
+        if not other:
+            return []
+        message = f"{LOCK_FILE} is out of date: it says something else of {listed(other)}"
+        return [build_note("lock", message, "write it anew with: orch lock")]
 
 
 def _reordered(what: str, names: list[str], whose: str, declared_with: str) -> Problem:

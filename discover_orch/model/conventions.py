@@ -12,6 +12,7 @@ ALL_STAGES = "full"
 CHECK_PREFIXES = ("check_", "warn_")
 #: How the variables begin that set what the configuration does not, and the URL of the database elsewhere.
 VARIABLE_PREFIX = "ORCH_"
+PARAM_PREFIX = "ORCH_PARAM_"
 DATABASE_VARIABLE = "DATABASE_URL"
 #: What makes a path or a target a pattern.
 GLOB_CHARACTERS = frozenset("*?[")

@@ -284,3 +284,22 @@ class Run(Struct, frozen=True, kw_only=True):
     passed_before: tuple[str, ...] = ()
     tools: tuple[RecordedOutcome, ...] = ()
     errors: tuple[Problem, ...] = ()
+
+
+class LockedTool(Struct, frozen=True, kw_only=True):
+    """What `orch.lock` says of a tool: a line for each thing that it uses."""
+
+    name: str
+    module: str
+    lines: tuple[str, ...]
+
+
+class Lock(Struct, frozen=True, kw_only=True):
+    """What `orch lock` has found. `is_current`: the file `path` said so already. `diff` are the lines that differ, as
+    those of `diff -u`. The `unknown` tools have no lines, since they have never run here."""
+
+    path: str
+    is_current: bool
+    diff: tuple[str, ...] = ()
+    tools: tuple[LockedTool, ...] = ()
+    unknown: tuple[str, ...] = ()

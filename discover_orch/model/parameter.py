@@ -12,6 +12,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from discover_orch.model.conventions import PARAM_PREFIX
+
 ScalarKind = Literal["str", "int", "float", "bool", "path", "date", "datetime", "decimal", "uuid"]
 #: The types of plain values, by the names that annotations mean.
 SCALARS: Mapping[str, ScalarKind] = {
@@ -33,6 +35,9 @@ SECRET_LAST_WORDS = frozenset(
 )  # fmt: skip
 #: `PWD` alone is the working directory.
 SECRET_ENDS = ("api_key", "secret_key", "access_key", "private_key", "webhook_url", "_pwd")
+#: What the setting `secrets` names. A process works on one project at a time, and each name is compared with the words
+#: above in many places, none of which may forget these.
+_named_secrets: re.Pattern[str] | None = None
 #: Shown in place of a secret.
 MASK = "***"
 #: What stands before the password of a URL, and the password. It is looked for in any text: `/` and quotes end it.
@@ -203,7 +208,21 @@ def is_secret_name(name: str) -> bool:
     """Whether a parameter or an environment variable of this name, in any case, holds a secret."""
     lowered = name.lower().replace("-", "_")
     words = lowered.split("_")
-    return words[-1] in SECRET_LAST_WORDS or "token" in words or lowered.endswith(SECRET_ENDS)
+    if words[-1] in SECRET_LAST_WORDS or "token" in words or lowered.endswith(SECRET_ENDS):
+        return True
+    named = _named_secrets
+    return named is not None and named.match(lowered.removeprefix(PARAM_PREFIX.lower())) is not None
+
+
+def name_secrets(patterns: Sequence[str]) -> None:
+    """From now on names that match these, in any case, are those of secrets, too; they replace those of before."""
+    global _named_secrets
+    _named_secrets = None
+    if patterns:
+        from fnmatch import translate  # few projects name some
+
+        lowered = (one.strip().lower().replace("-", "_") for one in patterns)
+        _named_secrets = re.compile("|".join(translate(one) for one in lowered if one) or r"(?!)")
 
 
 def is_secret_value(name: str, text: str) -> bool:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.file import OWN_FILE, SHARED_FILE, build_project
 from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry, build_registry
+from discover_orch.discovery.registry import Registry, build_registry, with_lock
 from discover_orch.discovery.scanner import collect
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import TOOL_SUFFIXES
@@ -27,6 +27,7 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.memory import Memory
+from discover_orch.state.flow_lock import LOCK_FILE, parse_lock, read_lock
 from discover_orch.state.git_files import GitProblem, read_old_files
 from discover_orch.state.sealed_files import read_flows
 
@@ -54,6 +55,8 @@ def find_changed(view: ProjectView, ref: str) -> dict[str, str]:
     if not old:
         return {}
     registry = view.registry
+    if view.lock.problems:  # then some tools would not be seen to have changed
+        raise UsageError(*view.lock.errors)
     then = _read_old_project(view.project, old)
     sources = view.sources.at(then or view.project, old)
     reasons = {tool.module: reason for tool, reason in _find_own(view, old, then, sources, ref)}
@@ -114,7 +117,9 @@ def _read_old_registry(
     }
     inside = tuple(f"{one}/" if one != "." else "" for one in project.packages)
     paths = sorted(path for path in there if path.startswith(inside))
-    return build_registry(collect(paths, sources)[0], project, read_flows(project.root))
+    lock = parse_lock(old[LOCK_FILE] or b"") if LOCK_FILE in old else read_lock(project.root)
+    flows = read_flows(project.root)
+    return with_lock(build_registry(collect(paths, sources)[0], project, flows), flows, lock.flows)
 
 
 def _compare(view: ProjectView, old: OldTexts, sources: SourceFiles) -> Difference:
@@ -154,8 +159,13 @@ def _find_own(
     for tool in map(registry.tools.__getitem__, registry.order):
         result = results.get(tool.module)
         success = result.success if result else None
-        paths = present.code_of(tool, code, success.modules if success else ())
-        keys = success.inputs.other if success else {}
+        paths = {*present.code_of(tool, code, success.modules if success else ())}
+        keys: Collection[str] = success.inputs.other if success else ()
+        flow = registry.flows[tool.module]
+        if tool.module in registry.locked:
+            paths.update(view.lock.tools[tool.module].code)
+            keys = [f"file:{one}" for one in (*flow.reads, *flow.missed)]
+            keys += [f"folder:{one}" for one in flow.folders]
         if then is None or (then.pythonpath, then.packages) != (
             project.pythonpath,
             project.packages,
@@ -165,7 +175,7 @@ def _find_own(
             yield tool, f"{found[0]} changed since {ref}"
         elif name := _find_gone_module(different, paths, view.sources):
             yield tool, f"the module {name} was removed since {ref}"
-        elif file := _find_input(different, tool, keys):
+        elif file := _find_input(different, flow.inputs, keys):
             yield tool, f"{file} changed since {ref}"
         elif variables and (success is None or not variables.isdisjoint(keys)):
             yield tool, f"{project.env_file} changed since {ref}"
@@ -194,10 +204,10 @@ def _find_gone_module(different: Difference, paths: Collection[str], sources: So
     return next((name for name in names if name in different.gone_modules), "")
 
 
-def _find_input(different: Difference, tool: Tool, keys: Collection[str]) -> str:
+def _find_input(different: Difference, inputs: tuple[str, ...], keys: Collection[str]) -> str:
     """A file that the tool declares as input, or was seen to use."""
     for path in sorted(different.files):
-        if meets_input(path, tool.inputs):
+        if meets_input(path, inputs):
             return path
     for key in keys:
         kind, _, name = key.partition(":")

@@ -50,12 +50,13 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
     yield from _unseen(registry)
 
 
-def find_observed_orders(registry: Registry) -> Iterator[Problem]:
+def find_observed_orders(registry: Registry, lock: Mapping[str, Dataflow]) -> Iterator[Problem]:
     """A note for each tool that runs after others only because of what earlier runs have shown. Where nothing is
-    remembered, as in a fresh clone, its name would put it before them."""
+    remembered, as in a fresh clone, its name would put it before them, and what the `lock` says does not."""
     if not registry.observed:
         return
-    plain = {module: place for place, module in enumerate(with_observed(registry, {}).order)}
+    clone = with_observed(replace(registry, lock=lock), {})
+    plain = {module: place for place, module in enumerate(clone.order)}
     configured = {stage.name for stage in registry.stages if stage.is_configured}
     for module in registry.order:
         tool = registry.tools[module]
@@ -76,7 +77,7 @@ def find_observed_orders(registry: Registry) -> Iterator[Problem]:
             "observed-order",
             f"{tool.name} runs after {listed(names)}{data} only because an earlier run has shown it: "
             "a fresh clone has no such run",
-            after_hint(tool, names),
+            f"{after_hint(tool, names)}, or commit what orch lock writes",
             tool,
         )
 
@@ -173,7 +174,7 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
     named = {other for others in registry.before.values() for other in others}
     for module in registry.order:
         tool, flow = registry.tools[module], registry.flows[module]
-        if module not in registry.observed:
+        if module not in registry.known:
             continue
         if flow.is_unclear or (flow.gaps and not (tool.has_inputs and tool.has_outputs)):
             if flow.is_unclear:

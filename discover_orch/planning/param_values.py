@@ -16,9 +16,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.config.file import name_table
-from discover_orch.config.project import PARAM_PREFIX, Project
+from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import OWN_OPTIONS, VARIABLE_PREFIX
+from discover_orch.model.conventions import OWN_OPTIONS, PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem
 from discover_orch.model.parameter import (
     MASK,

@@ -218,7 +218,7 @@ def keep_steps(steps: Iterable[Step], reasons: Mapping[str, str]) -> tuple[Step,
 
 def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
     """On a first run: the stages in which nothing but the names of tools decides on their order."""
-    if any(step.tool.module in registry.observed for step in steps):
+    if any(step.tool.module in registry.known for step in steps):
         return ""
     stages = [
         later.stage

@@ -18,7 +18,7 @@ from discover_orch.config.file import (
     read_config_bytes,
 )
 from discover_orch.config.project import Project
-from discover_orch.discovery.registry import Registry, build_registry
+from discover_orch.discovery.registry import Registry, build_registry, with_lock
 from discover_orch.discovery.scanner import scan, scanned_folders
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model import documents
@@ -49,6 +49,7 @@ from discover_orch.planning.project_warnings import (
     find_unused_params,
 )
 from discover_orch.planning.selection import Selection, TypedAt, find_known, select
+from discover_orch.state.flow_lock import NO_LOCK, FlowLock, read_lock
 from discover_orch.state.sealed_files import read_flows
 
 #: Bytes of a file that are searched for an orchestrator.
@@ -59,7 +60,7 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     """Configuration, tools, and where the user stands: `place`, and `folder`, which is absolute.
 
     `config_warnings` are about the configuration, and so are `config_errors`, which refuse only a run. `sources` are
-    the files, as they were scanned.
+    the files, as they were scanned. `lock` is `orch.lock` where nothing is remembered of some tool.
     """
 
     project: Project
@@ -69,6 +70,7 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     sources: SourceFiles
     config_warnings: tuple[Problem, ...] = ()
     config_errors: tuple[Problem, ...] = ()
+    lock: FlowLock = NO_LOCK
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -109,6 +111,8 @@ def read_project(
     result = scan(project, sources, is_wide=is_wide)
     flows = read_flows(root)
     registry = build_registry(result, project, flows)
+    lock = NO_LOCK if flows.keys() >= registry.tools.keys() else read_lock(root)
+    registry = with_lock(registry, flows, lock.flows)
     if registry.observed - registry.tools.keys():
         from discover_orch.staleness.moved_tools import with_moved  # few projects need it
 
@@ -124,11 +128,12 @@ def read_project(
         registry=registry,
         place=TypedAt(root=root, folder=_relative(start, root)),
         folder=os.path.abspath(start),
-        config_warnings=warnings if project.strict else (*warnings, *unused),
+        config_warnings=warnings if project.strict else (*warnings, *unused, *lock.problems),
         config_errors=(
             *find_group_circles(registry.groups, project),
-            *(unused if project.strict else ()),
+            *((*unused, *lock.errors) if project.strict else ()),
         ),
+        lock=lock,
         sources=sources,
     )
     if clashes := find_group_clashes(registry, project):
@@ -270,6 +275,7 @@ def check_project(view: ProjectView) -> tuple[Problem, ...]:
     )
     return (
         *view.warnings,
+        *(() if view.lock.problems else read_lock(project.root).problems),
         *check_stage_order(view.registry, project, view.registry.by_name),
         *find_unreadable(view.registry, project, view.sources, known),
         *check_registry(view.registry, project),

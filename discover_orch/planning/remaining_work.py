@@ -29,6 +29,7 @@ from discover_orch.staleness.current_inputs import (
 )
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
+from discover_orch.staleness.known_flow import find_known_flows
 from discover_orch.staleness.left_over import LeftOver, build_test, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import Freshness
@@ -49,7 +50,9 @@ from discover_orch.staleness.tool_result import (
     latest_run,
 )
 from discover_orch.staleness.writers import GONE, Writers
+from discover_orch.state.flow_lock import FlowLock, LockedTool
 from discover_orch.state.run_folders import find_runs, timestamp
+from discover_orch.state.sealed_files import read_flows
 
 NO_SUCCESS = "no success of its present code is recorded: run it once"
 
@@ -221,6 +224,12 @@ class RemainingWork:
     @cached_property
     def _whole_code(self) -> Mapping[str, CodeState]:
         return self.current.read_code(self._registry.order)
+
+    def find_known_flows(self, lock: FlowLock) -> dict[str, LockedTool]:
+        """What the tools were seen to read and write, here, or elsewhere as the lock says."""
+        flows, registry = read_flows(self._project.root), self._registry
+        modules, results = registry.tools, self.results
+        return find_known_flows(modules, registry, flows, results, self.current, lock)
 
     def warn_never_passed(self, plan: Plan) -> list[Problem]:
         """A warning for each tool that has never passed, so that its tables and files are unknown."""

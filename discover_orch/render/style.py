@@ -307,6 +307,27 @@ def pattern_of(path: str) -> str:
     return f"{folder}/*{splitext(name)[1]}" if folder else f"*{splitext(name)[1]}"
 
 
+def find_diff(
+    path: str, before: Sequence[str], after: Sequence[str], *, is_new: bool = False
+) -> list[str]:
+    """The lines of `diff -u` of a file; none where nothing differs."""
+    import difflib
+
+    name = one_line(path)
+    old_name = "/dev/null" if is_new else name
+    return [*difflib.unified_diff(before, after, old_name, name, lineterm="")]
+
+
+def diff_text(lines: Sequence[str], style: Style) -> str:
+    """These lines in the usual colours."""
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    shown = []
+    for line in lines:
+        colour = "bold" if line.startswith(("+++ ", "--- ")) else colours.get(line[:1])
+        shown.append(style.paint(clean(line), colour) if colour else clean(line))
+    return "\n".join(shown) + "\n"
+
+
 def json_text(value: object) -> str:
     """`value` as JSON on one line, without lone surrogates, which strict parsers refuse."""
     import json

@@ -18,6 +18,7 @@ from discover_orch.model.database_url import find_file
 from discover_orch.model.errors import UsageError
 from discover_orch.planning.project_view import ProjectView, select_targets
 from discover_orch.scaffold.file_changes import read_file, read_text
+from discover_orch.state.flow_lock import OUTSIDE
 from discover_orch.state.git_files import find_repository
 
 #: How often: as cron says it, and as systemd does.
@@ -101,9 +102,10 @@ def _find_made(view: ProjectView, targets: Sequence[str]) -> list[str]:
     """`.orch`, the database, and what the tools declare or were seen to write, below the root. A glob for more files
     could bring back an old version of one that is in the repository."""
     chosen = select_targets(view, targets).tools if targets else view.registry.order
-    flows = [view.registry.flows[one] for one in chosen if one in view.registry.flows]
-    paths = {path for flow in flows for path in (*flow.writes, *flow.outputs)}
-    if not uses_get_connection(view.registry, view.project):
+    registry = view.registry
+    made = {path for one in chosen for path in registry.flows[one].writes if path != OUTSIDE}
+    paths = {*made, *(path for one in chosen for path in registry.tools[one].outputs)}
+    if not uses_get_connection(registry, view.project):
         paths.add(find_file(view.project.database))
     named = [one for one in sorted(paths) if one and one.isprintable() and not os.path.isabs(one)]
     return [".orch", *named]

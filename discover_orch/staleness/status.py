@@ -62,7 +62,7 @@ class Status:
         """`params_of` gives what a tool would be called with, `defaults_of` its defaults. Tools that `just_ran` are
         not stale for the time alone. `is_live`: a watch keeps it. Then it knows itself which tools a run has left
         without an end, and a file that cannot be parsed means what it did when it last could be."""
-        registry = present.registry
+        registry = present.registry.without_lock()
         self._present, self._registry, self._is_live = present, registry, is_live
         self._params_of, self._defaults_of = params_of, defaults_of
         self._just_ran = just_ran

@@ -255,7 +255,7 @@ def _load(tool: Tool, root: Path) -> ModuleType | SqlTool:
     if tool.path.endswith(SQL_SUFFIX):
         from discover_orch.worker.sql_tool import load_sql
 
-        return load_sql(os.fspath(root), tool.path)
+        return load_sql(os.fspath(root), tool.path, tool.outputs)
     module = importlib.import_module(tool.module)
     _refuse_other_file(module, tool, root)
     return module

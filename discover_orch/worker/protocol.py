@@ -80,7 +80,8 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     use the same database. `project`: successes of steps that write to the
     database are recorded there under this name, "" for none. `is_remote`:
     another machine than the parent's, or one that may be, so a database in a local file is refused.
-    `is_traced`: the kernel may be asked which files the tools use. `table_version_rows` is the setting of that name.
+    `is_traced`: the kernel may be asked which files the tools use. `table_version_rows` and `secrets` are the
+    settings of these names.
     """
 
     root: str
@@ -97,6 +98,7 @@ class Prepare(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     all_frames: bool = False
     project: str = ""
     table_version_rows: int = 0
+    secrets: tuple[str, ...] = ()
     is_traced: bool = True
     environment: Mapping[str, str] | None = None
 

@@ -1,14 +1,18 @@
 """Runs the statements of a `.sql` file on `conn`, as if they were the lines of a `run(conn)` in that file.
 
 Each statement is called from a frame with the name and the line of the file, so errors, and what is observed, have the
-place that they have in Python. Parameters are bound in the style of the driver, and never written into the text.
+place that they have in Python; an error has the line that the database names, where it names one.
+Parameters are bound in the style of the driver, and never written into the text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
 from functools import partial
+from types import TracebackType
 
 from discover_orch.databases.driver_transaction import find_driver_connection, find_kind
 from discover_orch.model.checks import table_lines
@@ -17,6 +21,7 @@ from discover_orch.worker.loader import ImportProblem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 MOST_SHOWN = 20  # rows
@@ -34,16 +39,24 @@ _NAMED_BY_PARAMETER = re.compile(
 NOT_A_NAME = (
     "hint: a parameter is a value and cannot be in the name of a table or column: write the name"
 )
+#: A database that counts the lines of a text names them so: PostgreSQL's client library, and DuckDB.
+_LINE = re.compile(r"^LINE (\d+): ", re.M)
+#: SQLite names no line. What it could not read, or could not find.
+_NAMED = re.compile(
+    r'near "(?P<near>.+)": syntax error|(?:no such \w+|ambiguous column name): (?P<name>\S+)'
+    r"|has no column named (?P<column>\S+)"
+)
+_NO_FOLDER = re.compile(r'Cannot open file "(.+)": No such file or directory')
 
 
-def load_sql(root: str, path: str) -> SqlTool:
-    """The tool in a file below the root."""
+def load_sql(root: str, path: str, outputs: Sequence[str] = ()) -> SqlTool:
+    """The tool in a file below the root. It makes the folders of its declared `outputs`."""
     full = os.path.join(root, path)
     descriptor = os.open(full, os.O_RDONLY)  # `audit_hook` does not count what orch opens so
     with open(descriptor, "rb") as file:
         source = file.read()
     try:
-        return SqlTool(full, source, split_statements(source.decode("utf-8-sig")))
+        return SqlTool(full, source, split_statements(source.decode("utf-8-sig")), outputs)
     except ValueError as error:  # it was edited since it was found
         raise ImportProblem(f"{path}: {error}", getattr(error, "hint", "")) from None
 
@@ -51,8 +64,10 @@ def load_sql(root: str, path: str) -> SqlTool:
 class SqlTool:
     """A tool in SQL, with `run` and checks as a module has them. `source` is the text of its file."""
 
-    def __init__(self, path: str, source: bytes, statements: list[Statement]) -> None:
-        self.path, self.source = path, source
+    def __init__(
+        self, path: str, source: bytes, statements: list[Statement], outputs: Sequence[str]
+    ) -> None:
+        self.path, self.source, self._outputs = path, source, outputs
         self._statements = [one for one in statements if not one.check]
         for one in statements:
             if one.check:
@@ -62,6 +77,11 @@ class SqlTool:
         """The number of rows of a last statement that gives rows, which are printed. A parameter without a value is
         NULL."""
         rows: Rows | None = None
+        for output in self._outputs:  # SQL makes no folders
+            plain = re.split(r"[*?[]", output, maxsplit=1)[0]
+            if folder := os.path.dirname(plain):
+                with contextlib.suppress(OSError):  # the statement says what is wrong
+                    os.makedirs(folder, exist_ok=True)
         for statement in self._statements:
             rows = self._execute(statement, conn, **given)
         if rows is None:
@@ -82,11 +102,43 @@ class SqlTool:
         try:
             rows: Rows | None = eval(code, {"step": step})
         except Exception as error:
-            is_syntax = "syntax error" in str(error).lower()
-            if is_syntax and _NAMED_BY_PARAMETER.search(statement.bare):
+            message = str(error)
+            if "syntax error" in message.lower() and _NAMED_BY_PARAMETER.search(statement.bare):
                 error.add_note(NOT_A_NAME)
+            if (found := _NO_FOLDER.search(message)) and not os.path.exists(
+                os.path.dirname(found[1]) or "."
+            ):
+                tag = f'-- ORCH: {{"outputs": "{found[1]}"}}'
+                error.add_note(f"hint: its folder does not exist; with {tag} orch makes it")
+            raised = error.__traceback__.tb_next if error.__traceback__ else None
+            if raised is None:
+                raise
+            line = find_line(statement, error)
+            # Without a place in the code, whose line is that of the statement.
+            error.__traceback__ = TracebackType(raised.tb_next, raised.tb_frame, -1, line)
             raise
         return rows
+
+
+def find_line(statement: Statement, error: Exception) -> int:
+    """The line of the file where the database found the error; that of the statement where it does not tell."""
+    message = str(error)
+    found = _LINE.findall(message)
+    is_inner = getattr(getattr(error, "diag", None), "internal_query", None)  # of a function
+    last = statement.line + sum(one.text.count("\n") for one in statement.tokens)
+    if found and not is_inner and statement.line <= int(found[-1]) <= last:
+        return int(found[-1])
+    if not isinstance(error, sqlite3.Error) or not (named := _NAMED.search(message)):
+        return statement.line
+    text = re.escape(next(filter(None, named.groups())))
+    pattern = re.compile(rf"(?<![\w$.]){text}(?![\w$])" if text[-1].isalnum() else text, re.I)
+    lines = [
+        one.line + one.text[: found.start()].count("\n")
+        for one in statement.tokens
+        if one.kind in ("plain", "quoted")
+        for found in pattern.finditer(one.text)
+    ]
+    return lines[0] if len(lines) == 1 else statement.line
 
 
 class Rows:

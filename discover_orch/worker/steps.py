@@ -17,7 +17,7 @@ from discover_orch.databases.opening import find_path
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.parameter import find_url_passwords, is_secret_name
+from discover_orch.model.parameter import find_url_passwords, is_secret_name, name_secrets
 from discover_orch.model.success_record import AlreadyCommitted, Attempt, NotOwnTable
 from discover_orch.model.tool_events import (
     DatabaseWritten,
@@ -116,6 +116,7 @@ class Worker:
             os.environ.clear()
             os.environ.update(prepare.environment)
         os.environ[INSIDE] = prepare.root
+        name_secrets(prepare.secrets)
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
         self._baseline = ProcessState(prepare.root, channel.messages_fd)
         self._project = project
@@ -309,7 +310,7 @@ class Worker:
         """The metrics that the tool returned, notes for the user, and what runs its checks."""
         self._interrupts.raise_if_requested()
         call = self._interrupts.call
-        module = call(self._load_tool, order.module, order.path)
+        module = call(self._load_tool, order.module, order.path, order.outputs)
         run = getattr(module, "run", None)
         if not callable(run):
             raise ImportProblem(
@@ -402,12 +403,14 @@ class Worker:
         self._exit_if_forked(0)
         return returned
 
-    def _load_tool(self, module: str, path: str) -> ModuleType | SqlTool:
+    def _load_tool(
+        self, module: str, path: str, outputs: tuple[str, ...] = ()
+    ) -> ModuleType | SqlTool:
         if not path.endswith(SQL_SUFFIX):
             return self._loader.load_tool(module, path)
         from discover_orch.worker.sql_tool import load_sql
 
-        tool = load_sql(self._prepare.root, path)
+        tool = load_sql(self._prepare.root, path, outputs)
         self._loader.note_sql(path, tool.source)
         return tool
 

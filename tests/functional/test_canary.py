@@ -56,6 +56,8 @@ LOOKING = (
     "list --help",
     "check",
     "check --json",
+    "lock --check",
+    "lock --check --json",
     "graph",
     "graph ingest --json",
     "status",

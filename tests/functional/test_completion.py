@@ -33,7 +33,7 @@ def complete(orch: Orch, line: str, cwd: Path | None = None) -> list[str]:
 
 def test_commands_and_targets(project: Project, orch: Orch) -> None:
     project(PIPELINE)
-    looking = {"list", "graph", "report", "check", "status", "history", "logs"}
+    looking = {"list", "graph", "report", "check", "lock", "status", "history", "logs"}
     assert set(complete(orch, "orch ")) == {
         "run",
         "watch",

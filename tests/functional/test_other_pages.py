@@ -102,6 +102,7 @@ def test_the_commands_of_the_page_on_ci(project: Project, tmp_path: Path) -> Non
     yaml = pytest.importorskip("yaml")
     root = project(TOOLS)
     github, affected, gitlab, hook = map(yaml.safe_load, blocks("ci.md", "yaml"))
+    run_shell("orch run && orch lock && rm -r .orch data.db", root)  # as whoever pushes has done
     commit = "git -c user.name=a -c user.email=a@b.c commit -qm one"
     run_shell(f"git init -q && git add -A && {commit} && git branch origin/main", root)
     for step in (*github["steps"], *affected["steps"]):
@@ -122,6 +123,15 @@ def test_the_commands_of_the_page_on_ci(project: Project, tmp_path: Path) -> Non
     subject, _, summary = (root / "mailed").read_text(encoding="utf-8").partition("\n")
     assert subject == "-s orch failed ops@example.org"
     assert json.loads(summary)["status"] == "failed"
+
+
+def test_the_lock_of_the_page_on_teams_is_that_of_a_first_project(project: Project) -> None:
+    root = project({})
+    run_shell("orch init && orch run", root)
+    [text] = [one for one in blocks("teams.md", "") if "orch lock" in one]
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        line, _, shown = part.partition("\n")
+        assert run_shell(line, root) == shown
 
 
 def test_the_pipe_of_the_page_on_lineage_sends_each_event(project: Project, tmp_path: Path) -> None:

@@ -149,6 +149,7 @@ def record_mixed(root: Path, orch: Callable[..., Answer]) -> dict[str, object]:
     documents["report"] = orch("report", "--json").json
     documents["report-files"] = orch("report", "--json", "--junit", "x.xml").json
     documents["check"] = orch("check", "--json").json
+    documents["lock"] = orch("lock", "--check", "--json").json
     documents["accept"] = orch("accept", "a", "--json").json
     retried = {"retries": 1, "retry_delay": 0}
     write_files(

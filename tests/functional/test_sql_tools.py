@@ -78,8 +78,169 @@ def test_an_error_names_the_line_of_the_file_and_nothing_stays(
     project({"pyproject.toml": CONFIG, "src/a.sql": text})
     failed = orch("run", "--table", "t", env=env)
     assert failed.code == 1
-    assert 'File "src/a.sql", line 4, in run' in failed.text
+    assert 'File "src/a.sql", line 5, in run' in failed.text
     assert "LINE 5: " in failed.text  # as the database counts them
     assert "hint: a parameter is a value" in failed.text
     project({"src/a.sql": "-- STAGE: one\nCREATE TABLE t (x INTEGER);\nINSERT INTO t VALUES (1);"})
     assert orch("run", env=env).code == 0
+
+
+KINDS = ["sqlite", "postgres", "duckdb"]
+
+
+@pytest.fixture
+def env(kind: str, postgres: str) -> dict[str, str]:
+    urls = {"postgres": postgres, "duckdb": "duckdb:///a.duckdb", "sqlite": "sqlite:///a.db"}
+    return {"ORCH_DATABASE": urls[kind]}
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (6, "SELECT x, 'a\nb',\n  -- of nothing\n  nothing\nFROM t"),
+        (5, "SELECT x\n -- from nowhere\n FROM nowhere\n WHERE x = 1"),
+        (4, "SELECT x FROM t\n WHERE nowhat(x) = 1"),
+        (4, "INSERT INTO t\n (y)\n SELECT 1"),
+        (4, 'SELECT x\n FROM "no where" AS x'),
+        (
+            5,
+            "INSERT INTO t SELECT 1\n FROM t WHERE 1 / 0 > length('a')\n AND x IN (SELECT y FROM t)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_has_the_line_of_the_word_that_the_database_names(
+    line: int, wrong: str, kind: str, project: Project, orch: Orch, env: dict[str, str]
+) -> None:
+    made = "-- STAGE: one\nCREATE TABLE t (x INTEGER);\n"
+    if kind == "duckdb" and "(y)" in wrong:
+        line = 3  # of a column that an INSERT names it tells no line
+    project({"pyproject.toml": CONFIG, "src/a.sql": f"{made}{wrong};\nSELECT 1 AS nothing"})
+    failed = orch("run", env=env)
+    assert failed.code == 1
+    assert f'File "src/a.sql", line {line}, in run' in failed.text
+    assert f"FAILED a src/a.sql:{line}" in failed.text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_without_a_place_has_the_line_of_its_statement(
+    kind: str, project: Project, orch: Orch, env: dict[str, str]
+) -> None:
+    text = """\
+        -- STAGE: one
+        CREATE TABLE t (x INTEGER PRIMARY KEY);
+        -- A table has two lines.
+        INSERT INTO t
+          SELECT 1
+          UNION ALL SELECT 1;
+    """
+    project({"pyproject.toml": CONFIG, "src/a.sql": text})
+    assert "FAILED a src/a.sql:4" in orch("run", env=env).text
+
+
+def test_an_error_in_a_function_has_the_line_of_its_caller(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    text = """\
+        -- STAGE: one
+        CREATE FUNCTION f() RETURNS int AS $$ BEGIN
+
+          RETURN (SELECT x FROM nowhere);
+        END; $$ LANGUAGE plpgsql;
+        SELECT
+          f();
+    """
+    project({"pyproject.toml": CONFIG, "src/a.sql": text})
+    assert "FAILED a src/a.sql:6" in orch("run", env={"ORCH_DATABASE": postgres}).text
+
+
+VIEW = "DROP VIEW IF EXISTS v;\nCREATE VIEW v AS SELECT 1 AS one"
+TABLE = "DROP TABLE IF EXISTS v;\nCREATE TABLE v AS SELECT 1 AS one"
+VIEW_AGAIN, TABLE_AGAIN = (
+    f"CREATE OR REPLACE {one} v AS SELECT 2 AS two" for one in ("VIEW", "TABLE")
+)
+
+
+BECOMES = [
+    (VIEW, TABLE, "v is a view: write DROP VIEW IF EXISTS v instead", KINDS),
+    (TABLE, VIEW, "v is a table: write DROP TABLE IF EXISTS v instead", KINDS),
+    (
+        *(TABLE, VIEW_AGAIN, "v is a table: for one run, write DROP TABLE IF EXISTS v before"),
+        ["postgres", "duckdb"],
+    ),
+    (VIEW, TABLE_AGAIN, "v is a view: for one run, write DROP VIEW IF EXISTS v before", ["duckdb"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "hint", "kind"), [(*row[:3], kind) for row in BECOMES for kind in row[3]]
+)
+def test_a_table_that_becomes_a_view_says_what_to_write(
+    before: str,
+    now: str,
+    hint: str,
+    kind: str,
+    project: Project,
+    orch: Orch,
+    env: dict[str, str],
+) -> None:
+    header = "-- STAGE: one\n"
+    project({"pyproject.toml": CONFIG, "src/a.sql": header + before})
+    assert orch("run", env=env).code == 0
+    project({"src/a.sql": header + now})
+    failed = orch("run", env=env)
+    assert failed.code == 1
+    assert f"hint: {hint}" in " ".join(failed.text.split())
+    drop = before.partition(";")[0]
+    project({"src/a.sql": f"{header}{drop};\n{now.rpartition(chr(10))[2]}"})
+    assert orch("run", env=env).code == 0
+    project({"src/a.sql": header + now})
+    assert orch("run", env=env).code == 0
+
+
+def test_a_view_of_postgres_that_loses_a_column_says_what_to_write(
+    project: Project, orch: Orch, postgres: str
+) -> None:
+    for number, view in enumerate(("SELECT 1 AS a, 2 AS b", "SELECT 1 AS a")):
+        text = f"-- STAGE: one\nCREATE OR REPLACE VIEW v AS {view}"
+        project({"pyproject.toml": CONFIG, "src/a.sql": text})
+        answer = orch("run", env={"ORCH_DATABASE": postgres})
+        assert answer.code == number
+    assert (
+        "hint: CREATE OR REPLACE VIEW only adds columns: write DROP VIEW IF EXISTS" in answer.text
+    )
+
+
+def test_the_folder_of_a_declared_output_is_made(project: Project, orch: Orch) -> None:
+    tag = '-- ORCH: {"outputs": ["out/deep/*.parquet", "made/"]}\n'
+    copies = """\
+        COPY (SELECT 1 AS one) TO 'out/deep/x.parquet';
+        COPY (SELECT 1 AS one, 2 AS two) TO 'made' (FORMAT parquet, PARTITION_BY (one), OVERWRITE_OR_IGNORE);
+    """
+    first = 'STAGE = "one"\nimport os\ndef run(): print(os.listdir("."))\n'
+    root = project(
+        {
+            "pyproject.toml": CONFIG.replace('["one"]', '["first", "one"]'),
+            "src/a.py": first.replace("one", "first"),
+            "src/b.sql": "-- STAGE: one\n" + copies,
+        }
+    )
+    env = {"ORCH_DATABASE": "duckdb:///a.duckdb"}
+    failed = orch("run", env=env)
+    assert failed.code == 1
+    assert (
+        'hint: its folder does not exist; with -- ORCH: {"outputs": "out/deep/x.parquet"} orch makes it'
+        in " ".join(failed.text.split())
+    )
+    assert not (root / "out").exists()
+    project({"src/b.sql": "-- STAGE: one\n" + tag + copies})
+    for _ in range(2):
+        answer = orch("run", env=env)
+        assert answer.code == 0, answer.text
+        assert (root / "out/deep/x.parquet").is_file()
+        assert orch("status", "--exit-code", env=env).code == 0
+    # A folder that cannot be made is an error of the statement.
+    project(
+        {"src/b.sql": '-- STAGE: one\n-- ORCH: {"outputs": "file/x.csv"}\n' + copies, "file": ""}
+    )
+    assert orch("run", env=env).code == 1

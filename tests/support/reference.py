@@ -47,6 +47,7 @@ MORE: Mapping[str, str] = {
     "setting database": "[Databases](databases.md)",
     "setting transaction": "[Transactions](transactions.md)",
     "setting memory": "[The memory in the database](transactions.md#the-memory-in-the-database)",
+    "setting secrets": "[Secrets](secrets.md)",
     "setting jobs": "[Several at a time](parallel.md)",
     "setting executor": "[Executors](scaling.md)",
     "setting report": "[The report page](report.md)",
@@ -80,6 +81,7 @@ DOCUMENTS: Mapping[str, Sequence[tuple[str, str]]] = {
     "graph": [("mixed", "graph")],
     "report": [("mixed", "report"), ("mixed", "report-files")],
     "check": [("mixed", "check")],
+    "lock": [("mixed", "lock")],
     "accept": [("mixed", "accept")],
     "clean": [("mixed", "clean")],
 }

@@ -309,6 +309,7 @@ def build_prepare(registry: Registry, project: Project, **settings: Any) -> Prep
         },
         table_version_rows=project.table_version_rows,
         project=project.project if project.memory == "database" else "",
+        secrets=project.secrets,
         # The worker may be older than these variables.
         environment=dict(os.environ) if project.env_file else None,
         **settings,
