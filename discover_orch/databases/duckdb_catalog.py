@@ -81,12 +81,6 @@ class Catalog(Struct, frozen=True, kw_only=True):
                 given = [made]
         return next((one for one in given if one in self.things), made)
 
-    def find_scanned(self, written: str) -> list[Table]:
-        """The tables that DuckDB may mean in a plan. Before version 2 it writes the bare name."""
-        name = tuple(_word(found) for found in _WORD.finditer(written))
-        found = [one for one in self.things if one == name]
-        return found or [one for one in self.things if one[2] == written.lower()]
-
     def find_tables(self, words: Collection[str]) -> frozenset[Table]:
         """The tables that these words may mean: those in other schemas are named with them."""
         found = (one for one in self.things if one[2] in words)

@@ -70,9 +70,9 @@ _ASKED = re.compile(
 )
 _STRING = re.compile(r"'((?:[^']|'')*)'")
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE_INTO")
-_PLANNED = (*_TARGETS, "SELECT", "MULTI", "CALL", "PREPARE", "EXECUTE", "EXPLAIN")
+_PLANNED = (*_TARGETS, "SELECT", "CALL", "PREPARE", "EXECUTE", "EXPLAIN")
 #: Kinds of statements after which names mean what they meant, and others that write no rows by themselves.
-KEEPS_NAMES = (*_TARGETS, "SELECT", "MULTI", "EXPLAIN", "EXPORT", "VACUUM", "ANALYZE")
+KEEPS_NAMES = (*_TARGETS, "SELECT", "EXPLAIN", "EXPORT", "VACUUM", "ANALYZE")
 _DEFINITIONS = ("CREATE", "DROP", "ALTER", "ATTACH", "DETACH", "LOAD", "TRANSACTION")
 _WRITES_NONE = (*_PLANNED, *_DEFINITIONS, "SET", "VARIABLE_SET", "EXPORT", "VACUUM", "ANALYZE")
 
@@ -80,8 +80,8 @@ _WRITES_NONE = (*_PLANNED, *_DEFINITIONS, "SET", "VARIABLE_SET", "EXPORT", "VACU
 class Effect(Struct, frozen=True, kw_only=True):
     """What one statement does.
 
-    - `inserted`: it only inserts rows into what it has `written`. `named` it creates, drops or alters; `fills` is the
-      bare name of what it makes with rows. `kept` gets an index, `found` it looks for, and `missed` are not there.
+    - With `inserts` it only inserts rows into what it has `written`. `altered` it drops or alters, `filled` are of
+      those `created` that have rows. `indexed` get an index, `found` it looks for, and `missed` are not there.
     - `asked` are bare names of tables, in whatever schema. With `lists` it reads the list of tables, with
       `lists_columns` their columns too.
     - `gap` says why it may have read more; with `is_unclear` it may also have written anything.
@@ -89,11 +89,12 @@ class Effect(Struct, frozen=True, kw_only=True):
 
     kind: str
     read: frozenset[Table] = frozenset()
-    written: Table | None = None
-    inserted: bool = False
-    named: Table | None = None
-    fills: str = ""
-    kept: frozenset[Table] = frozenset()
+    written: frozenset[Table] = frozenset()
+    inserts: bool = False
+    created: frozenset[Table] = frozenset()
+    filled: frozenset[Table] = frozenset()
+    altered: frozenset[Table] = frozenset()
+    indexed: frozenset[Table] = frozenset()
     found: frozenset[Table] = frozenset()
     missed: frozenset[Table] = frozenset()
     asked: frozenset[str] = frozenset()
@@ -102,6 +103,10 @@ class Effect(Struct, frozen=True, kw_only=True):
     commits: bool = False
     gap: str = ""
     is_unclear: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return bool(self.written or self.created or self.altered or self.commits)
 
 
 class Plan:
@@ -130,7 +135,7 @@ class Plan:
         found = [one for child in children for one in self._read(child, above)]
         self.deletes_all |= name == "DELETE" and not children[0]["children"]
         if not children:
-            table = extra.get("Table", extra.get("Text")) if name.endswith("_SCAN") else None
+            table = extra.get("Table") if name.endswith("_SCAN") else None
             if table is not None:
                 self.scans[table] += 1
             else:
@@ -172,6 +177,9 @@ class Statement:
         self.kind, self.text = kind, text
         self.clean = _SKIPPED.sub(lambda one: " " if one["comment"] else one[0], text)
         self.bare = _SKIPPED.sub(lambda one: one["name"] or (" " if one["comment"] else "''"), text)
+        if kind == "MULTI":  # a PIVOT somewhere in it
+            kinds = [one for one, pattern in _TARGETS.items() if pattern.search(self.bare)]
+            self.kind = kind = "CREATE" if self.has(r"^\s*create\b") else (*kinds, "SELECT")[0]
         self.runs = kind not in ("EXPLAIN", "PREPARE")
         self.planned = text if kind in _PLANNED else ""
         if kind == "SELECT" and _DESCRIBES.match(self.bare):
@@ -196,19 +204,19 @@ def read_effect(
 ) -> Effect:
     """`uses` are the views, macros and other things of the catalog that it uses."""
     found: dict[str, Any] = {"kind": one.kind, **_read_text(one, catalog)}
-    named, target = found.get("named"), found.get("written")
-    read = {*uses} - {named}
+    target = next(iter(found.get("written", ())), None)
+    read = {*uses} - found.get("created", frozenset())
+    if target is not None and one.kind == "INSERT" and one.has(r"\bdo\s+update\b"):
+        read.add(target)
     if one.has(r"\bpragma_?\s*(?:table_info|storage_info|show)\b"):
         read |= catalog.find_tables(find_words(one.clean))
     if plan is not None:
-        scans = Counter(
-            table for name, n in plan.scans.items() for table in catalog.find_scanned(name) * n
-        )
+        scans = Counter(catalog.find(name) for name in plan.scans.elements())
         if target is not None and not _reads_target(one, plan):
             scans[target] -= 1
         scanned = frozenset(table for table, n in scans.items() if n > 0)
         if one.kind == "CREATE" and "CREATE_INDEX" in plan.nodes:
-            found["kept"] = scanned
+            found["indexed"] = scanned
         else:
             read |= scanned
         found |= plan.read_lists(one.bare)
@@ -232,9 +240,9 @@ def _read_text(one: Statement, catalog: Catalog) -> dict[str, Any]:
     if one.kind in _TARGETS and (found := {*_TARGETS[one.kind].findall(one.bare)}):
         if len(found) > 1:
             return {"is_unclear": True}
-        target = catalog.find(found.pop())
+        target = frozenset([catalog.find(found.pop())])
         adds = not one.has(r"\bon\s+conflict\b|\binsert\s+or\b")
-        return {"written": target, "inserted": adds and one.kind in ("INSERT", "COPY")}
+        return {"written": target, "inserts": adds and one.kind in ("INSERT", "COPY")}
     if one.kind in ("CREATE", "DROP", "ALTER") and (defines := _DEFINES.match(one.bare)):
         return _read_definition(one, defines, catalog)
     if one.kind == "EXPORT":
@@ -252,12 +260,13 @@ def _read_text(one: Statement, catalog: Catalog) -> dict[str, Any]:
 def _read_definition(one: Statement, found: re.Match[str], catalog: Catalog) -> dict[str, Any]:
     kind = found["kind"].lower().replace("function", "macro")
     name = found[found.lastindex or 0]
-    table = catalog.find(name, "" if kind in ("table", "view") else f"{kind} ")
+    table = frozenset([catalog.find(name, "" if kind in ("table", "view") else f"{kind} ")])
+    if one.kind != "CREATE":
+        return {"altered": table}
     # What a macro reads is planned where it is called.
     looks = catalog.find_tables(find_words(one.clean)) if kind == "macro" else frozenset()
     has_rows = found["replaces"] or kind != "table" or _HAS_ROWS.match(one.bare)
-    fills = table[2] if has_rows and one.kind == "CREATE" else ""
-    return {"named": table, "found": looks, "fills": fills}
+    return {"created": table, "filled": table if has_rows else frozenset(), "found": looks}
 
 
 def read_failure(one: Statement, error: str, catalog: Catalog) -> Effect:

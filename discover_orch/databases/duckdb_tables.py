@@ -52,19 +52,14 @@ if TYPE_CHECKING:
 #: Statements that are remembered by their text; more are explained anew.
 MOST_TEXTS = 10_000
 #: Kinds of statements that leave nothing behind; that set nothing; and that have no result.
-READS = ("SELECT", "MULTI", "EXPLAIN", "PRAGMA", "SET", "VARIABLE_SET", "LOAD", "VACUUM", "PREPARE")
+READS = ("SELECT", "EXPLAIN", "PRAGMA", "SET", "VARIABLE_SET", "LOAD", "VACUUM", "PREPARE")
 SETS_NOTHING = ("CREATE", "DROP", "ALTER", *KEEPS_NAMES)
 NO_RESULT = ("INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "DROP", "ALTER", "SET")
 #: Methods of a relation that take expressions as text; an expression can hold a query or call a macro.
-EXPRESSIONS = (
-    *("aggregate", "apply", "filter", "group_by", "join", "order", "project", "select", "sort", "with_columns"),
-    *("any_value", "avg", "count", "first", "last", "list", "max", "mean", "min", "pivot", "string_agg", "sum"),
-)  # fmt: skip
+EXPRESSIONS = "aggregate apply filter group_by join order project select sort with_columns any_value avg count "
+EXPRESSIONS += "first last list max mean min pivot string_agg sum"
 #: Methods of a connection that read a result to its end.
-FETCHES = (
-    *("fetchall", "fetchdf", "fetch_df", "df", "fetchnumpy", "pl", "torch", "tf", "complete", "abort"),
-    *("arrow", "fetch_arrow_table", "to_arrow_table"),
-)  # fmt: skip
+FETCHES = "fetchall fetchdf fetch_df df fetchnumpy pl torch tf complete abort arrow fetch_arrow_table to_arrow_table"
 #: ATTACH: the name of the file, and what follows it.
 _ATTACH = re.compile(
     r"\A\s*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
@@ -72,14 +67,6 @@ _ATTACH = re.compile(
     re.I,
 )
 _FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
-
-
-class NotExplained(Exception):
-    """`has_lost`: the error has ended the transaction, and a new one is open."""
-
-    def __init__(self, message: str, *, has_lost: bool) -> None:
-        super().__init__(message)
-        self.has_lost = has_lost
 
 
 class Sent:
@@ -112,8 +99,8 @@ class DuckdbLog(TableLog):
         self._by_text: dict[object, Sent] = {}
         self._relations: list[Statement] = []  # their names may mean something else when they run
         self._parsed: dict[str, Statement] = {}
-        self._prepared: dict[str, str] = {}
-        self._open: set[int] = set()  # connections with a result that the tool may still read
+        self._prepared: list[str] = []  # in this step
+        self.open: set[int] = set()  # connections with a result that the tool may still read
         self._after_error = self.after_error
         self._default = ("", "")
         self._before: Catalog | None = None  # when the step began
@@ -132,9 +119,8 @@ class DuckdbLog(TableLog):
         if isinstance(query, str) and query in self._parsed:
             return [(self._parsed[query], query)]
         given = conn.extract_statements(query) if isinstance(query, str) else [query]
-        try:
-            found = [(Statement(str(one.type).rpartition(".")[2], one.query), one) for one in given]
-        except IndexError:  # before version 2, a PIVOT is several statements without a text
+        found = [(Statement(str(one.type).rpartition(".")[2], one.query), one) for one in given]
+        if not all(one.text for one, _ in found):  # before version 2, a PIVOT is several statements
             found = [(Statement("MULTI", query), query)]
         if len(found) == 1 and isinstance(query, str) and len(self._parsed) < MOST_TEXTS:
             self._parsed[query] = found[0][0]
@@ -142,6 +128,8 @@ class DuckdbLog(TableLog):
 
     def on_statement(self, conn: Any, one: Statement, values: Any, caller: FrameType) -> Sent:
         """A statement is about to run, or a relation was made of it."""
+        if self.tables_of_caller is not None:
+            self.tables_of_caller().add(WHOLE)
         self.uses_other_connection |= conn is not self.conn
         if one.kind == "ATTACH" and (found := _ATTACH.match(one.clean)):
             self._note_attach(_read_attached(found))
@@ -154,28 +142,25 @@ class DuckdbLog(TableLog):
             self._sent.append(sent)
             if len(self._by_text) < MOST_TEXTS and one.kind in KEEPS_NAMES:
                 self._by_text[key] = sent
-        self._note_caller(sent.effect)
         return sent
 
     def on_relation(self, conn: Any, one: Statement, values: Any, caller: FrameType) -> None:
         """A relation was made, which runs later or never."""
         self._relations.append(one)
-        if id(conn) in self._open:
+        if id(conn) in self.open:
             self.on_words(one)
         else:
             self.on_success(self.on_statement(conn, one, values, caller))
 
     def on_words(self, one: Statement) -> None:
         """A query that cannot be explained now."""
-        self.on_success(self.on_effect(read_words(one, self._known())))
+        self._sent.append(sent := Sent(read_words(one, self._known())))
+        sent.is_done = True
 
-    def on_method(self, one: Statement) -> Sent:
+    def on_method(self, kind: str, text: str) -> Sent:
         """A method does what this statement would do."""
-        return self.on_effect(read_effect(one, None, self._known(), frozenset()))
-
-    def on_effect(self, effect: Effect) -> Sent:
+        effect = read_effect(Statement(kind, text), None, self._known(), frozenset())
         self._sent.append(sent := Sent(effect))
-        self._note_caller(effect)
         return sent
 
     def on_success(self, sent: Sent | None) -> None:
@@ -190,17 +175,16 @@ class DuckdbLog(TableLog):
             raise RuntimeError("DuckDB has ended the transaction, and does not say why")
         sent.is_done = True
         if sent.effect.kind not in KEEPS_NAMES:
-            named = sent.effect.named
-            self.forget(keeps_macros=named is not None and not named[2].startswith("macro "))
+            named = sent.effect.created | sent.effect.altered
+            self.forget(
+                keeps_macros=bool(named) and not any(one[2][:6] == "macro " for one in named)
+            )
 
     def on_executed(self, conn: Any, one: Statement) -> None:
         """The result, if it has one, is the one that the tool may read."""
-        self._open.discard(id(conn))
+        self.open.discard(id(conn))
         if one.kind not in NO_RESULT or one.has(r"\breturning\b"):
-            self._open.add(id(conn))
-
-    def on_fetched(self, conn: Any) -> None:
-        self._open.discard(id(conn))
+            self.open.add(id(conn))
 
     def on_error(self, one: Statement | None = None, error: object = "") -> None:
         """A call has raised; `one` would have been a relation."""
@@ -219,12 +203,6 @@ class DuckdbLog(TableLog):
         if not keeps_macros:
             self._macros = None
 
-    def _note_caller(self, effect: Effect) -> None:
-        if self.tables_of_caller is not None:
-            is_whole = effect.asked or effect.lists_columns or effect.gap
-            names = {display_name(one, self._default) for one in effect.read}
-            self.tables_of_caller().update({WHOLE} if is_whole else names)
-
     # Questions to DuckDB.
 
     def _ask(self, conn: Any, one: Statement, values: Any, caller: FrameType) -> Sent:
@@ -233,23 +211,20 @@ class DuckdbLog(TableLog):
         texts = [one.clean, *(value for value in given if isinstance(value, str))]
         words = find_words(one.clean)
         gap, plan = "", None
-        if one.kind in ("PREPARE", "EXECUTE"):
-            name = (*re.split(r"[\s(]+", one.clean.strip().lower(), maxsplit=2), "")[1]
-            if one.kind == "PREPARE":
-                self._prepared[name] = one.clean
-            elif name not in self._prepared:
-                gap = "ran a prepared statement that it has not prepared"
-            texts.append(self._prepared.get(name, ""))
+        if one.kind == "PREPARE":
+            self._prepared.append(one.clean)
+        elif one.kind == "EXECUTE":
+            texts += self._prepared
+            gap = "" if self._prepared else "ran a statement that another tool has prepared"
         if "getvariable" in words and not self._has_variable:
             gap = "read a variable that another tool may have set"
         self._has_variable |= one.kind in ("SET", "VARIABLE_SET") and bool(one.planned)
         if one.planned and (catalog.find_macros() or not one.is_insert_of_values):
             if words & self.functions or _names_pipe(texts):
                 return Sent(read_failure(one, "", catalog))
-            try:
-                plan = Plan(_explain(conn, one.planned, values, caller))
-            except NotExplained as error:
-                return Sent(read_failure(one, str(error), catalog), has_lost=error.has_lost)
+            plan, error, has_lost = _explain(conn, one.planned, values, caller)
+            if plan is None:
+                return Sent(read_failure(one, error, catalog), has_lost=has_lost)
         is_part = functools.partial(self._is_part, plan, catalog)
         uses = frozenset(find_uses(" ".join(texts), catalog, is_part))
         if conn is not self.conn and (one.kind == "SET" or {"temp", "temporary"} & words):
@@ -282,7 +257,8 @@ class DuckdbLog(TableLog):
     def begin_step(self) -> None:
         self._sent.clear()
         self._relations.clear()
-        self._open.clear()
+        self._prepared.clear()
+        self.open.clear()
         self.forget()
         self.has_unknown = self._has_variable = self.uses_other_connection = False
         self.has_committed = self.has_written = self._may_have_committed = False
@@ -306,7 +282,7 @@ class DuckdbLog(TableLog):
         new, self._sent = self._sent, self._sent_before_check + self._sent
         self._by_text.clear()
         self.after_error = self._after_error
-        return any(one.effect.written or one.effect.named or one.effect.commits for one in new)
+        return any(one.effect.writes for one in new)
 
     def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         found: dict[str, TableContent] = {}
@@ -337,6 +313,7 @@ class DuckdbLog(TableLog):
 
     def _resolve(self) -> bool:
         """Whether something that was done is unclear. What a statement did that failed is undone."""
+        self.forget(keeps_macros=self._macros is not None)
         before, now = self._before, self._latest(self.conn)
         if before is None:
             return True
@@ -345,7 +322,7 @@ class DuckdbLog(TableLog):
         if before.path != now.path or _texts(before) != _texts(now):
             done += [read_words(one, now) for one in self._relations]
         self.has_committed |= any(one.commits for one in (*done, *failed))
-        self.has_written = any(one.written or one.named for one in done)
+        self.has_written = any(one.writes for one in done)
         self._found.add(_find_used(done, failed, now, before, self._shown))
         return self.has_unknown or any(one.is_unclear for one in done)
 
@@ -369,42 +346,41 @@ def _find_used(
     shown: Callable[[Iterable[Table]], set[str]],
 ) -> FoundTables:
     """What these statements of one step did; those that failed only looked. `before` is when the step began."""
-    both = (*done, *failed)
+
+    def every(effects: list[Effect], *fields: str) -> set[Table]:
+        return {one for effect in effects for field in fields for one in getattr(effect, field)}
+
+    both = done + failed
     there = now.things.keys() | before.things.keys()
-    made = {one for one in there if now.things.get(one) != before.things.get(one)}
-    rows = {one.written for one in done if one.written}
+    named = every(done, "created", "altered")
+    # A reference to a table makes it anew before version 2.
+    made = {
+        one
+        for one in there
+        if (old := before.things.get(one)) != (new := now.things.get(one))
+        and not (old and new and old[1] == new[1] and one in now.tables and one not in named)
+    }
     created = made & now.things.keys() - before.things.keys()
-    bare = {one.named for one in done if one.kind == "CREATE" and one.named and not one.fills}
-    fills = {one.fills for one in done}
-    asked = {name for one in both for name in one.asked}
-    about = {table for table in there if table[2] in asked}
-    kept = {
-        one.named for one in both if one.named and (one.kind == "CREATE" or one in done)
-    } & there
-    kept |= {table for one in done for table in one.kept}
-    needed = {one.written for one in failed if one.written}
-    needed |= {one.named for one in failed if one.named and one.kind != "CREATE"}
-    needed |= {table for one in failed for table in one.missed}
+    rows, filled = every(done, "written"), {one[2] for one in every(done, "filled")}
+    needed = every(failed, "written", "altered", "missed")
     # What the tool itself has made and dropped was there.
-    gone = {one.named for one in done if one.named and one.kind != "CREATE"} - there
-    gone -= {one.named for one in done if one.named and one.kind == "CREATE"}
-    dropped = {one.named for one in done if one.named and one.kind == "DROP"}
-    tells = any(one.asked and one.lists_columns for one in both)
-    read = {table for one in both for table in one.read} | needed | (about if tells else set())
-    found = {table for one in done for table in one.found} | about
+    looked_up = every(done, "altered") - there - every(done, "created")
+    kept = every(both, "created") | every(done, "altered", "indexed")
+    asked = {name for one in both for name in one.asked}
+    about = {one for one in there if one[2] in asked}
+    read = every(both, "read") | needed
+    read |= about if any(one.asked and one.lists_columns for one in both) else set()
+    whole = {WHOLE} if any(one.lists and one.lists_columns for one in both) else set()
     return FoundTables(
-        read=shown(read & there)
-        | ({WHOLE} if any(one.lists and one.lists_columns for one in both) else set()),
+        read=shown(read & there) | whole,
         written=shown(made | rows & there),
-        changed=shown(
-            made | {one.written for one in done if one.written and not one.inserted} & there
-        ),
-        missed=shown(gone | needed - there) | asked - {table[2] for table in there},
-        found=shown(found & there - read),
+        changed=shown(made | every([one for one in done if not one.inserts], "written") & there),
+        missed=shown(looked_up | needed - there) | asked - {one[2] for one in there},
+        found=shown((every(done, "found") | about) & there - read),
         created=shown(created),
         dropped=shown(made - now.things.keys()),
-        kept=shown((kept | gone & dropped) - made - rows),
-        empty=shown(one for one in created & bare - rows if one[2] not in fills),
+        kept=shown((kept & there | looked_up) - made - rows),
+        empty=shown(one for one in created & every(done, "created") - rows if one[2] not in filled),
         lists_tables=any(one.lists for one in both),
         gaps={one.gap for one in done if one.gap},
         is_unclear=any(one.is_unclear for one in both),
@@ -424,45 +400,38 @@ def _read_table(
     return TableContent(version=version, head=head)
 
 
-def _explain(conn: Any, text: str, values: Any, caller: FrameType) -> str:
-    """The logical plan. Raises NotExplained with DuckDB's error."""
+def _explain(
+    conn: Any, text: str, values: Any, caller: FrameType | None = None
+) -> tuple[Plan | None, str, bool]:
+    """The logical plan, or DuckDB's error, and whether that has ended the transaction. Then a new one is begun: the
+    statement itself says what is wrong."""
+    text = f"EXPLAIN (FORMAT JSON) {text}"
+    explain = functools.partial(plain_method("execute"), conn, text, values or None)
     [(output,)] = ask_duckdb(conn, "SELECT current_setting('explain_output')")
     ask_duckdb(conn, "SET explain_output = 'all'")
     try:
-        text = f"EXPLAIN (FORMAT JSON) {text}"
-        explain = functools.partial(plain_method("execute"), conn, text, values or None)
-        rows = call_from(caller, explain).fetchall()
+        rows = (call_from(caller, explain) if caller else explain()).fetchall()
+        return Plan(dict(rows)["logical_plan"]), "", False
     except Exception as error:
-        raise NotExplained(str(error), has_lost=_begin_anew(conn)) from None
+        try:
+            ask_duckdb(conn, "SELECT 1")
+        except Exception:
+            plain_method("rollback")(conn)
+            plain_method("begin")(conn)
+            return None, str(error), True
+        return None, str(error), False
     finally:
         ask_duckdb(conn, f"SET explain_output = '{output}'")
-    return str(dict(rows)["logical_plan"])
-
-
-def _begin_anew(conn: Any) -> bool:
-    """Whether an error has ended the transaction, which is begun anew: the statement itself says what is wrong."""
-    try:
-        ask_duckdb(conn, "SELECT 1")
-    except Exception:
-        plain_method("rollback")(conn)
-        plain_method("begin")(conn)
-        return True
-    return False
 
 
 def _find_view_part(conn: Any, catalog: Catalog, view: Table) -> tuple[str, ...] | None:
     """What the view reads, as in `Plan.parts`. A second connection is asked: a view that is broken would end the
     transaction of the tool. None where that one does not know this view."""
     cursor = plain_method("cursor")(conn)
-    try:
-        names = ".".join(map(quote, view))
-        query = "SELECT sql FROM duckdb_views() WHERE lower(concat_ws('.', database_name, schema_name, view_name)) = ?"
-        if ask_duckdb(cursor, query, [".".join(view)]) == [(catalog.things[view][1],)]:
-            return Plan(_explain(cursor, f"FROM {names}", None, sys._getframe())).whole
-    except Exception:
-        pass
-    finally:
-        plain_method("close")(cursor)
+    with suppress(Exception):
+        if read_catalog(cursor, catalog).things.get(view, (0, ""))[1] == catalog.things[view][1]:
+            plan, _, _ = _explain(cursor, f"FROM {'.'.join(map(quote, view))}", None)
+            return None if plan is None else plan.whole
     return None
 
 
@@ -484,29 +453,46 @@ def wrap_methods() -> None:
     """Have all methods that matter report to the latest log before they are called."""
     duckdb = sys.modules["duckdb"]
     connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
-    for owner, takes_self in ((connection, True), (duckdb, False)):
+    for owner, at in ((connection, 1), (duckdb, 0)):
         for name in ("execute", "executemany", "sql", "query", "from_query", "table", "view"):
-            _wrap(owner, name, functools.partial(_run_query, name, takes_self))
-        for name in ("append", "appender"):
-            _report(owner, name, functools.partial(_on_table, "INSERT INTO {} VALUES", takes_self))
-        for name in ("table_function", "from_substrait", "from_substrait_json", "query_df"):
-            _report(owner, name, _on_unknown)
-        _report(owner, "query_appender", _on_unknown)
-        _report(owner, "create_function", functools.partial(_on_function, takes_self))
-        for name in ("register", "unregister"):
-            _report(owner, name, lambda log, *_, **__: log.forget())
-    for name in ("create", "to_table", "create_view", "to_view"):
-        _report(relation, name, functools.partial(_on_table, "CREATE OR REPLACE TABLE {}", True))
-    _report(relation, "insert_into", functools.partial(_on_table, "INSERT INTO {} VALUES", True))
-    for name in ("insert", "update", "query"):
-        _report(relation, name, _on_unknown)
-    for name in EXPRESSIONS:
-        _report(relation, name, _on_expressions)
-    for name in ("cursor", "duplicate"):
-        _report(connection, name, _on_other_connection)
-    for name in FETCHES:
-        _report(connection, name, lambda log, conn, *_, **__: log.on_fetched(conn))
-    _report(connection, "commit", _on_commit)
+            _wrap(owner, name, functools.partial(_run_query, name, at))
+        _report(
+            owner,
+            at,
+            "append appender",
+            lambda log, name, *_: log.on_method("INSERT", f"INSERT INTO {name}"),
+        )
+        _report(
+            owner,
+            at,
+            "table_function from_substrait from_substrait_json query_df query_appender",
+            _on_unknown,
+        )
+        _report(owner, at, "register unregister begin rollback", lambda log, *_: log.forget())
+        _report(owner, at, "create_function", lambda log, name, *_: log.functions.add(name.lower()))
+    makes = "CREATE OR REPLACE TABLE {}"
+    _report(
+        relation,
+        1,
+        "create to_table create_view to_view",
+        lambda log, name, *_: log.on_method("CREATE", makes.format(name)),
+    )
+    _report(
+        relation,
+        1,
+        "insert_into",
+        lambda log, name, *_: log.on_method("INSERT", f"INSERT INTO {name}"),
+    )
+    _report(relation, 1, "insert update query", _on_unknown)
+    _report(relation, 1, EXPRESSIONS, _on_expressions)
+    _report(
+        connection,
+        0,
+        "cursor duplicate",
+        lambda log, *_: setattr(log, "uses_other_connection", True),
+    )
+    _report(connection, 0, FETCHES, lambda log, conn, *_: log.open.discard(id(conn)))
+    _report(connection, 0, "commit", lambda log, *_: setattr(log, "has_committed", True))
 
 
 _CALL = compile("__orch_call__()", __file__, "eval")
@@ -528,18 +514,21 @@ def _wrap(owner: Any, name: str, run: Callable[..., Any]) -> None:
     setattr(owner, name, wrapper)
 
 
-def _report(owner: Any, name: str, report: Callable[..., Any]) -> None:
-    """`report` is called with the latest log and the arguments, and gives what the log has noted."""
+def _report(owner: Any, at: int, names: str, report: Callable[..., Any]) -> None:
+    """`report` is called with the latest log and the arguments from the one at `at`; it gives what the log has noted,
+    if anything."""
 
     def run(log: DuckdbLog, caller: FrameType, original: Any, *args: Any, **named: Any) -> Any:
         sent = None
         try:
-            sent = report(log, *args, **named)
+            sent = report(log, *args[at:], *named.values())
         except Exception:  # the arguments are not those that orch knows
             log.has_unknown = True
-        return _call(log, caller, sent, functools.partial(original, *args, **named))
+        call = functools.partial(original, *args, **named)
+        return _call(log, caller, sent if isinstance(sent, Sent) else None, call)
 
-    _wrap(owner, name, run)
+    for name in names.split():
+        _wrap(owner, name, run)
 
 
 def _call(log: DuckdbLog, caller: FrameType, sent: Sent | None, call: Callable[[], Any]) -> Any:
@@ -553,65 +542,66 @@ def _call(log: DuckdbLog, caller: FrameType, sent: Sent | None, call: Callable[[
 
 
 def _run_query(
-    name: str,
-    takes_self: bool,
-    log: DuckdbLog,
-    caller: FrameType,
-    original: Any,
-    *args: Any,
-    **named: Any,
+    name: str, at: int, log: DuckdbLog, caller: FrameType, original: Any, *args: Any, **named: Any
 ) -> Any:
     """A method that gets SQL. Where its text has several statements, each is run by itself, as DuckDB does."""
-    conn: Any = None
+    conn = values = None
     parsed: list[tuple[Statement, Any]] = []
-    values: Any = None
     with suppress(Exception):  # the arguments are wrong, or the text is: the call says how
-        conn, *rest = args if takes_self else (_default_connection(named), *args)
+        conn, *rest = args if at else (_default_connection(named), *args)
         query, *rest = rest or [next(iter(named.values()))]
+        values = rest[0] if rest else named.get("parameters", named.get("params"))
+        values = values[0] if name == "executemany" and values else values
         if name in ("table", "view"):
             parsed = [(Statement("SELECT", f"FROM {query}"), query)]
-        else:
+        elif values is None or isinstance(values, list | tuple | dict):
             parsed = log.parse(conn, query)
-            values = rest[0] if rest else named.get("parameters", named.get("params"))
-            values = values[0] if name == "executemany" and values else values
     for one, given in parsed[:-1]:
         run = functools.partial(plain_method("execute"), conn, given)
-        _run_statement(log, caller, conn, one, None, run)
+        _send(log, caller, conn, one, None, run)
     if len(parsed) > 1:
-        args = (*args[:takes_self], parsed[-1][1], *args[takes_self + 1 :])
+        args, named = (*args[:at], parsed[-1][1], *args[at + 1 :]), {**named}
         named.pop("query", None)
     call = functools.partial(original, *args, **named)
-    if not parsed:
-        return _call(log, caller, None, call)
-    one = parsed[-1][0]
-    is_relation = not name.startswith("execute") and one.kind in ("SELECT", "MULTI")
-    return (_make_relation if is_relation else _run_statement)(log, caller, conn, one, values, call)
-
-
-def _run_statement(
-    log: DuckdbLog, caller: FrameType, conn: Any, one: Statement, values: Any, call: Any
-) -> Any:
-    sent = None
-    try:
-        sent = log.on_statement(conn, one, values, caller)
-    except Exception:
-        log.has_unknown = True
-    result = _call(log, caller, sent, call)
-    log.on_executed(conn, one)
+    if parsed:
+        one = parsed[-1][0]
+        is_relation = not name.startswith("execute") and one.kind == "SELECT"
+        return _send(log, caller, conn, one, values, call, is_relation=is_relation)
+    result = _call(log, caller, None, call)
+    log.has_unknown = True
     return result
 
 
-def _make_relation(
-    log: DuckdbLog, caller: FrameType, conn: Any, one: Statement, values: Any, call: Any
+def _send(
+    log: DuckdbLog,
+    caller: FrameType,
+    conn: Any,
+    one: Statement,
+    values: Any,
+    call: Callable[[], Any],
+    *,
+    is_relation: bool = False,
 ) -> Any:
     """DuckDB looks up all names when it makes a relation, so it can explain it afterwards."""
+    sent = None
+    ask = functools.partial(
+        log.on_relation if is_relation else log.on_statement, conn, one, values, caller
+    )
+    try:
+        sent = None if is_relation else ask()
+    except Exception:
+        log.has_unknown = True
     try:
         result = call_from(caller, call)
     except BaseException as error:
-        log.on_error(one, error)
+        log.on_error(one if is_relation else None, error)
         raise
+    if not is_relation:
+        log.on_success(sent)
+        log.on_executed(conn, one)
+        return result
     try:
-        log.on_relation(conn, one, values, caller)
+        ask()
     except Exception:
         log.has_unknown = True
     return result
@@ -628,34 +618,15 @@ def call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
     return eval(_CALL, caller.f_globals, {**caller.f_locals, "__orch_call__": call})
 
 
-def _on_unknown(log: DuckdbLog, *_: Any, **__: Any) -> None:
+def _on_unknown(log: DuckdbLog, *_: Any) -> None:
     log.has_unknown = True
 
 
-def _on_commit(log: DuckdbLog, _: object) -> None:
-    log.has_committed = True
-
-
-def _on_other_connection(log: DuckdbLog, _: object) -> None:
-    log.uses_other_connection = True
-
-
-def _on_table(text: str, takes_self: bool, log: DuckdbLog, *args: Any, **named: Any) -> Sent:
-    """A method does what this statement does with the table whose name it gets."""
-    given = args[takes_self] if len(args) > takes_self else next(iter(named.values()))
-    return log.on_method(Statement(text.partition(" ")[0], text.format(given)))
-
-
-def _on_function(takes_self: bool, log: DuckdbLog, *args: Any, **named: Any) -> None:
-    log.functions.add((args[takes_self] if len(args) > takes_self else named["name"]).lower())
-
-
-def _on_expressions(log: DuckdbLog, *args: Any, **named: Any) -> None:
+def _on_expressions(log: DuckdbLog, *given: Any) -> None:
     """The words of expressions count: DuckDB explains none by itself."""
-    given = [*args, *named.values()]
     for one in given:
         if isinstance(one, list | tuple):
-            given.extend(one)
+            _on_expressions(log, *one)
         elif (isinstance(one, str) or type(one).__name__ == "Expression") and "(" in str(one):
             log.on_words(Statement("SELECT", str(one)))
 

@@ -16,6 +16,9 @@ from tests.support.seen import Seen, used_tables
 
 pytestmark = pytest.mark.slow
 
+#: Before version 2, a query of a relation makes a view.
+QUERIED = ("z",) if duckdb.__version__ < "2" else ()
+
 Found = tuple[tuple[str, ...], tuple[str, ...], bool]
 
 
@@ -76,7 +79,7 @@ def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Duck]:
         ([lambda c: c.table("t").order("(SELECT max(a) FROM u) DESC")], (("t", "u"), (), False)),
         ([lambda c: c.table('main."T"').insert_into("u")], (("t",), ("u",), False)),
         ([lambda c: c.sql("FROM t").create("n")], (("t",), ("n",), False)),
-        ([lambda c: c.table("t").query("z", "FROM z, u")], (("t",), (), True)),
+        ([lambda c: c.table("t").query("z", "FROM z, u")], (("t",), QUERIED, True)),
         ([lambda c: c.table_function("range", [3])], ((), (), True)),
         (["CREATE MACRO m() AS TABLE FROM t", "CREATE VIEW v AS FROM m()"], (("macro m", "t"), ("macro m", "v"), False)),
         ([lambda c: c.cursor().execute("USE s").execute("FROM t")], (("s.t",), (), True)),
