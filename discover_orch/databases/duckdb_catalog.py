@@ -61,9 +61,7 @@ class Catalog(Struct, frozen=True, kw_only=True):
     path: tuple[tuple[str, str], ...] = (("temp", "main"), ("", "main"))
     default: tuple[str, str] = ("", "")
     attached: Mapping[str, str] = {}
-
-    def find_macros(self) -> list[Table]:
-        return [one for one in self.things if one[2].startswith("macro ")]
+    has_macros: bool = False
 
     def find(self, written: str, kind: str = "") -> Table:
         """The thing of this name, or the one that a CREATE would make."""
@@ -99,7 +97,8 @@ def read_catalog(conn: Any, before: Catalog | None) -> Catalog:
     """What is there now, as this connection sees it; raises whatever DuckDB raises. `before` has the same macros."""
     [(database, schema, path)] = ask_duckdb(conn, HERE)
     rows = ask_duckdb(conn, THINGS) + ([] if before else ask_duckdb(conn, MACROS))
-    things = {one: before.things[one] for one in before.find_macros()} if before else {}
+    known = before.things.items() if before else ()
+    things = {one: row for one, row in known if one[2].startswith("macro ")}
     kinds: dict[str, set[Table]] = {}
     for base, outer, kind, name, number, text in rows:
         table = (base.lower(), outer.lower(), kind.removeprefix("view") + name.lower())
@@ -120,6 +119,7 @@ def read_catalog(conn: Any, before: Catalog | None) -> Catalog:
         by_word=by_word,
         path=tuple(dict.fromkeys((("temp", "main"), here, *pairs, (here[0], "main")))),
         default=(here[0], "main"),
+        has_macros=any(one[2].startswith("macro ") for one in things),
         attached={name.lower(): file or "" for name, file in ask_duckdb(conn, DATABASES)},
     )
 

@@ -72,9 +72,10 @@ _FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
 class Sent:
     """A statement that the tool has sent, or what a method did in its place."""
 
-    def __init__(self, effect: Effect, *, has_lost: bool = False) -> None:
-        """`has_lost`: DuckDB did not explain it, and a transaction has been begun anew, in which it fails again."""
-        self.effect, self.has_lost, self.is_done = effect, has_lost, False
+    def __init__(self, effect: Effect) -> None:
+        self.effect, self.is_done = effect, False
+        #: DuckDB did not explain it, and a transaction has been begun anew, in which it fails again.
+        self.has_lost = False
 
 
 class DuckdbLog(TableLog):
@@ -94,8 +95,8 @@ class DuckdbLog(TableLog):
         self.conn, self._note_attach = conn, note_attach
         with suppress(Exception):
             self.file = find_file(conn)
-        self._sent: list[Sent] = []  # in this step, each text once
-        self._sent_before_check: list[Sent] = []
+        self._sent: dict[Effect, Sent] = {}  # in this step
+        self._sent_before_check: dict[Effect, Sent] = {}
         self._by_text: dict[object, Sent] = {}
         self._relations: list[Statement] = []  # their names may mean something else when they run
         self._parsed: dict[str, Statement] = {}
@@ -134,12 +135,13 @@ class DuckdbLog(TableLog):
         if one.kind == "ATTACH" and (found := _ATTACH.match(one.clean)):
             self._note_attach(_read_attached(found))
         # Values decide what is read only where one of them may be the name of a table.
-        has_names = "query" in one.text.lower() or bool(self._known().find_macros())
+        has_names = "query" in one.text.lower() or self._known().has_macros
         key = (id(conn), one.text, repr(values) if values and has_names else "")
         sent = self._by_text.get(key)
         if sent is None:
-            sent = self._ask(conn, one, values, caller)
-            self._sent.append(sent)
+            effect, has_lost = self._ask(conn, one, values, caller)
+            sent = self._sent.setdefault(effect, Sent(effect))
+            sent.has_lost = has_lost
             if len(self._by_text) < MOST_TEXTS and one.kind in KEEPS_NAMES:
                 self._by_text[key] = sent
         return sent
@@ -154,20 +156,19 @@ class DuckdbLog(TableLog):
 
     def on_words(self, one: Statement) -> None:
         """A query that cannot be explained now."""
-        self._sent.append(sent := Sent(read_words(one, self._known())))
-        sent.is_done = True
+        effect = read_words(one, self._known())
+        self._sent.setdefault(effect, Sent(effect)).is_done = True
 
     def on_method(self, kind: str, text: str) -> Sent:
         """A method does what this statement would do."""
         effect = read_effect(Statement(kind, text), None, self._known(), frozenset())
-        self._sent.append(sent := Sent(effect))
-        return sent
+        return self._sent.setdefault(effect, Sent(effect))
 
     def on_success(self, sent: Sent | None) -> None:
         if sent is None:
             return
         if sent.has_lost and any(
-            one.is_done and one.effect.kind not in READS for one in self._sent
+            one.is_done and one.effect.kind not in READS for one in self._sent.values()
         ):
             # It ran in a new transaction, and what the tool had written is lost.
             with suppress(Exception):
@@ -189,9 +190,10 @@ class DuckdbLog(TableLog):
     def on_error(self, one: Statement | None = None, error: object = "") -> None:
         """A call has raised; `one` would have been a relation."""
         if one is not None:
-            self._sent.append(Sent(read_failure(one, str(error), self._known())))
+            effect = read_failure(one, str(error), self._known())
+            self._sent.setdefault(effect, Sent(effect))
         if self.after_error is not None:
-            done = [one.effect for one in self._sent if one.is_done]
+            done = [one.effect for one in self._sent.values() if one.is_done]
             is_read_only = all(one.kind in READS and not one.is_unclear for one in done)
             self.after_error(is_read_only and not self.has_unknown)
 
@@ -205,7 +207,9 @@ class DuckdbLog(TableLog):
 
     # Questions to DuckDB.
 
-    def _ask(self, conn: Any, one: Statement, values: Any, caller: FrameType) -> Sent:
+    def _ask(
+        self, conn: Any, one: Statement, values: Any, caller: FrameType
+    ) -> tuple[Effect, bool]:
         catalog = self._latest(conn)
         given = [*(values.values() if isinstance(values, dict) else values or ())]
         texts = [one.clean, *(value for value in given if isinstance(value, str))]
@@ -219,18 +223,18 @@ class DuckdbLog(TableLog):
         if "getvariable" in words and not self._has_variable:
             gap = "read a variable that another tool may have set"
         self._has_variable |= one.kind in ("SET", "VARIABLE_SET") and bool(one.planned)
-        if one.planned and (catalog.find_macros() or not one.is_insert_of_values):
+        if one.planned and (catalog.has_macros or not one.is_insert_of_values):
             if words & self.functions or _names_pipe(texts):
-                return Sent(read_failure(one, "", catalog))
+                return read_failure(one, "", catalog), False
             plan, error, has_lost = _explain(conn, one.planned, values, caller)
             if plan is None:
-                return Sent(read_failure(one, error, catalog), has_lost=has_lost)
+                return read_failure(one, error, catalog), has_lost
         is_part = functools.partial(self._is_part, plan, catalog)
         uses = frozenset(find_uses(" ".join(texts), catalog, is_part))
         if conn is not self.conn and (one.kind == "SET" or {"temp", "temporary"} & words):
             self.has_unknown = True  # names mean something else on this connection
         effect = read_effect(one, plan, catalog, uses)
-        return Sent(replace(effect, gap=gap) if gap else effect)
+        return (replace(effect, gap=gap) if gap else effect), False
 
     def _is_part(self, plan: Plan | None, catalog: Catalog, view: Table) -> bool:
         """Whether the plan has a part that reads what this view reads; where that cannot be told, too."""
@@ -273,16 +277,16 @@ class DuckdbLog(TableLog):
             self.attached = tuple(map(os.path.realpath, files))
 
     def begin_check(self) -> None:
-        self._sent_before_check, self._sent = self._sent, []
+        self._sent_before_check, self._sent = self._sent, {}
         self._by_text.clear()
         # It begins the transaction anew where nothing is lost, and what the tool has written would be.
         self._after_error, self.after_error = self.after_error, None
 
     def end_check(self) -> bool:
-        new, self._sent = self._sent, self._sent_before_check + self._sent
+        new, self._sent = self._sent, self._sent | self._sent_before_check
         self._by_text.clear()
         self.after_error = self._after_error
-        return any(one.effect.writes for one in new)
+        return any(one.writes for one in new)
 
     def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         found: dict[str, TableContent] = {}
@@ -297,7 +301,9 @@ class DuckdbLog(TableLog):
         return found
 
     def may_have_set(self) -> bool:
-        return self.has_unknown or any(one.effect.kind not in SETS_NOTHING for one in self._sent)
+        return self.has_unknown or any(
+            one.effect.kind not in SETS_NOTHING for one in self._sent.values()
+        )
 
     @property
     def may_have_committed(self) -> bool:
@@ -317,8 +323,8 @@ class DuckdbLog(TableLog):
         before, now = self._before, self._latest(self.conn)
         if before is None:
             return True
-        done = [one.effect for one in self._sent if one.is_done]
-        failed = [one.effect for one in self._sent if not one.is_done]
+        done = [one.effect for one in self._sent.values() if one.is_done]
+        failed = [one.effect for one in self._sent.values() if not one.is_done]
         if before.path != now.path or _texts(before) != _texts(now):
             done += [read_words(one, now) for one in self._relations]
         self.has_committed |= any(one.commits for one in (*done, *failed))
@@ -453,46 +459,31 @@ def wrap_methods() -> None:
     """Have all methods that matter report to the latest log before they are called."""
     duckdb = sys.modules["duckdb"]
     connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
+
+    def insert(log: DuckdbLog, name: str, *_: Any) -> Sent:
+        return log.on_method("INSERT", f"INSERT INTO {name}")
+
+    def create(log: DuckdbLog, name: str, *_: Any) -> Sent:
+        return log.on_method("CREATE", f"CREATE OR REPLACE TABLE {name}")
+
     for owner, at in ((connection, 1), (duckdb, 0)):
         for name in ("execute", "executemany", "sql", "query", "from_query", "table", "view"):
             _wrap(owner, name, functools.partial(_run_query, name, at))
-        _report(
-            owner,
-            at,
-            "append appender",
-            lambda log, name, *_: log.on_method("INSERT", f"INSERT INTO {name}"),
-        )
-        _report(
-            owner,
-            at,
-            "table_function from_substrait from_substrait_json query_df query_appender",
-            _on_unknown,
-        )
-        _report(owner, at, "register unregister begin rollback", lambda log, *_: log.forget())
-        _report(owner, at, "create_function", lambda log, name, *_: log.functions.add(name.lower()))
-    makes = "CREATE OR REPLACE TABLE {}"
-    _report(
-        relation,
-        1,
-        "create to_table create_view to_view",
-        lambda log, name, *_: log.on_method("CREATE", makes.format(name)),
-    )
-    _report(
-        relation,
-        1,
-        "insert_into",
-        lambda log, name, *_: log.on_method("INSERT", f"INSERT INTO {name}"),
-    )
-    _report(relation, 1, "insert update query", _on_unknown)
-    _report(relation, 1, EXPRESSIONS, _on_expressions)
-    _report(
-        connection,
-        0,
-        "cursor duplicate",
-        lambda log, *_: setattr(log, "uses_other_connection", True),
-    )
-    _report(connection, 0, FETCHES, lambda log, conn, *_: log.open.discard(id(conn)))
-    _report(connection, 0, "commit", lambda log, *_: setattr(log, "has_committed", True))
+        report = functools.partial(_report, owner, at)
+        report("append appender", insert)
+        report("table_function from_substrait from_substrait_json", _on_unknown)
+        report("query_df query_appender", _on_unknown)
+        report("register unregister begin rollback", lambda log, *_: log.forget())
+        report("create_function", lambda log, name, *_: log.functions.add(name.lower()))
+    report = functools.partial(_report, relation, 1)
+    report("create to_table create_view to_view", create)
+    report("insert_into", insert)
+    report("insert update query", _on_unknown)
+    report(EXPRESSIONS, _on_expressions)
+    report = functools.partial(_report, connection, 0)
+    report("cursor duplicate", lambda log, *_: setattr(log, "uses_other_connection", True))
+    report(FETCHES, lambda log, conn, *_: log.open.discard(id(conn)))
+    report("commit", lambda log, *_: setattr(log, "has_committed", True))
 
 
 _CALL = compile("__orch_call__()", __file__, "eval")
