@@ -45,7 +45,7 @@ _PLACES = {
 }
 #: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.
 REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog")
-OPTIONAL = ("psycopg", "duckdb", "sqlglot", "distributed", "sqlalchemy", "pandas", "polars")
+OPTIONAL = ("psycopg", "duckdb", "distributed", "sqlalchemy", "pandas", "polars")
 _FULL = Problem(
     code="full",
     message="cannot write standard output: no space left on the device",

@@ -46,8 +46,8 @@ class Transaction:
     def begin(self) -> None:
         """Called before each tool."""
 
-    def after_error(self, texts: list[str] | None) -> None:
-        """A call of the tool has raised. `texts` are those of its statements that may have done something, or None."""
+    def after_error(self, is_read_only: bool) -> None:
+        """A call of the tool has raised, and it is known whether all that it has done before only read."""
 
     def end(self, keep: bool) -> list[str]:
         """Commit (`keep`) or roll back; notes for the user. What it raises fails the tool."""
@@ -157,10 +157,17 @@ class DriverTransaction(Transaction):
 
 def ask_duckdb(conn: Any, sql: str, values: object = None) -> list[tuple[Any, ...]]:
     """A statement of orch's own, past what observes those of the tool; its rows."""
-    execute = sys.modules["duckdb"].DuckDBPyConnection.execute
-    rows: list[tuple[Any, ...]]
-    rows = getattr(execute, "__wrapped__", execute)(conn, sql, values).fetchall()
+    rows: list[tuple[Any, ...]] = plain_method("fetchall")(
+        plain_method("execute")(conn, sql, values)
+    )
     return rows
+
+
+def plain_method(name: str) -> Callable[..., Any]:
+    """A method of DuckDB's connections as it is where nothing observes it."""
+    method: Any = getattr(sys.modules["duckdb"].DuckDBPyConnection, name)
+    plain: Callable[..., Any] = getattr(method, "__wrapped__", method)
+    return plain
 
 
 def ask_postgres(conn: Any, command: bytes) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
-from importlib.util import find_spec
 
 from discover_orch.databases.driver_transaction import (
     DriverTransaction,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from discover_orch.databases.duckdb_tables import Files
     from discover_orch.databases.table_log import TableLog
 
 
@@ -53,11 +51,10 @@ def choose_transaction(conn: Any, mode: str) -> Transaction:
 
 def choose_log(
     conn: Any,
-    note_files: Files,
     note_attach: Callable[[str | None], None] = lambda name: None,
     is_interrupted: Callable[[], bool] | None = None,
 ) -> TableLog | None:
-    """The log of a connection; None where its driver is not known, or sqlglot is not installed for DuckDB."""
+    """The log of a connection; None where its driver is not known."""
     if isinstance(conn, Connection):
         conn.is_interrupted = is_interrupted
         return SqliteTableLog(conn, note_attach)
@@ -66,11 +63,11 @@ def choose_log(
         from discover_orch.databases.psycopg_connection import observe
 
         return observe(conn)
-    if kind != "duckdb" or find_spec("sqlglot") is None:
+    if kind != "duckdb":
         return None
     from discover_orch.databases.duckdb_tables import DuckdbLog
 
-    return DuckdbLog(conn, note_files, note_attach)
+    return DuckdbLog(conn, note_attach)
 
 
 def list_tables(conn: Any) -> tuple[str, ...] | None:

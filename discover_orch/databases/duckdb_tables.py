@@ -1,35 +1,46 @@
-"""Which tables and files a tool used on a DuckDB connection, as its statements say.
+"""Which tables a tool used on a DuckDB connection, as DuckDB itself explains its statements.
 
 The methods of DuckDB's classes are wrapped, because its connections have no attributes to replace. A wrapped method
-does what it did before, and an error in orch's part never reaches the tool. Only the text of each statement is kept
-while the tool runs. Before the transaction ends, the statements are parsed and their names looked up in the database.
+does what it did before, and an error in orch's part never reaches the tool. DuckDB is asked for the plan of each
+different statement just before it runs, on the same connection; for that of a relation just after it was made, unless
+the tool may still read a result, which a question would end. Then the words of its text count.
 Imports nothing of DuckDB: a process that has one of its connections has loaded it.
 """
 
 from __future__ import annotations
 
 import functools
-import glob
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
 from msgspec.structs import replace
 
-from discover_orch.databases.driver_transaction import ask_duckdb
+from discover_orch.databases.driver_transaction import ask_duckdb, plain_method
 from discover_orch.databases.duckdb_catalog import (
+    Catalog,
+    Table,
     display_name,
     find_file,
-    fold,
+    find_words,
     read_catalog,
-    resolve_effects,
 )
-from discover_orch.databases.duckdb_sql import DATA, DIALECT, Effect, read_statements
+from discover_orch.databases.duckdb_plan import (
+    KEEPS_NAMES,
+    Effect,
+    Plan,
+    Statement,
+    find_uses,
+    read_effect,
+    read_failure,
+    read_words,
+)
 from discover_orch.databases.sqlite_calls import quote
 from discover_orch.databases.table_content import join_version, read_head
-from discover_orch.databases.table_log import TableContent, TableLog
+from discover_orch.databases.table_log import FoundTables, TableContent, TableLog
 from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
@@ -38,183 +49,268 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, ClassVar
 
-    from discover_orch.databases.duckdb_catalog import Catalog
-
-    #: Gets absolute paths of files read, of files written, and of folders listed.
-    Files = Callable[[Iterable[str], Iterable[str], Iterable[str]], None]
-
-#: A step with more different statements, or longer ones, is unclear.
-MOST_STATEMENTS = 1_000
-MOST_CHARACTERS = 500_000
-DEFINITIONS = "SELECT database_name, schema_name, table_name, sql FROM duckdb_tables()"
-
-
-FILE_READERS = (
-    "read_csv", "read_json", "read_parquet", "from_csv_auto", "from_parquet",
-)  # fmt: skip
-#: Methods of a relation that take expressions as text; an expression can hold a query or call a function.
-EXPRESSIONS = (
-    *("aggregate", "apply", "filter", "group_by", "join", "order", "project", "select", "sort", "with_columns"),
-    *("any_value", "avg", "count", "first", "last", "list", "max", "mean", "min", "pivot", "string_agg", "sum"),
-)  # fmt: skip
-_PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+#: Statements that are remembered by their text; more are explained anew.
+MOST_TEXTS = 10_000
+#: Kinds of statements that leave nothing behind; that set nothing; and that have no result.
+READS = ("SELECT", "EXPLAIN", "PRAGMA", "SET", "VARIABLE_SET", "LOAD", "VACUUM", "PREPARE")
+SETS_NOTHING = ("CREATE", "DROP", "ALTER", *KEEPS_NAMES)
+NO_RESULT = ("INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "DROP", "ALTER", "SET")
+#: Methods of a relation that take expressions as text; an expression can hold a query or call a macro.
+EXPRESSIONS = "aggregate apply filter group_by join order project select sort with_columns any_value avg count "
+EXPRESSIONS += "first last list max mean min pivot string_agg sum"
+#: Methods of a connection that read a result to its end.
+FETCHES = "fetchall fetchdf fetch_df df fetchnumpy pl torch tf complete abort arrow fetch_arrow_table to_arrow_table"
 #: ATTACH: the name of the file, and what follows it.
 _ATTACH = re.compile(
-    r"(?:\A|;)(?:\s|--[^\n]*\n)*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
+    r"\A\s*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
     r"(?:'((?:[^']|'')*)')?([^;]*)",
     re.I,
 )
 _FOREIGN_TYPE = re.compile(r"\btype\s+(?!'?(?:duckdb|sqlite)\b)", re.I)
 
 
+class Sent:
+    """A statement that the tool has sent, or what a method did in its place."""
+
+    def __init__(self, effect: Effect) -> None:
+        self.effect, self.is_done = effect, False
+        #: DuckDB did not explain it, and a transaction has been begun anew, in which it fails again.
+        self.has_lost = False
+
+
 class DuckdbLog(TableLog):
     """Of one connection. The latest log receives the calls of all connections.
 
-    `note_files` receives the files that statements read and wrote, and `note_attach` the name of each file that is
-    attached, or None where it is not known.
+    `note_attach` receives the name of each file that is attached, or None where it is not known. `functions` are
+    written in Python: DuckDB calls them to explain, too.
     """
 
-    dialect = DIALECT
+    dialect = "duckdb"
     latest: ClassVar[DuckdbLog | None] = None
 
     def __init__(
-        self,
-        conn: Any,
-        note_files: Files,
-        note_attach: Callable[[str | None], None] = lambda name: None,
+        self, conn: Any, note_attach: Callable[[str | None], None] = lambda name: None
     ) -> None:
         super().__init__()
-        self.conn, self._note_files, self._note_attach = conn, note_files, note_attach
+        self.conn, self._note_attach = conn, note_attach
         with suppress(Exception):
             self.file = find_file(conn)
-        #: Texts, and effects of methods; whether each has succeeded.
-        self._done: dict[str | Effect, bool] = {}
-        self._before_check: dict[str | Effect, bool] = {}
+        self._sent: dict[Effect, Sent] = {}  # in this step
+        self._sent_before_check: dict[Effect, Sent] = {}
+        self._by_text: dict[object, Sent] = {}
+        self._relations: list[Statement] = []  # their names may mean something else when they run
+        self._parsed: dict[str, Statement] = {}
+        self._prepared: list[str] = []  # in this step
+        self.open: set[int] = set()  # connections with a result that the tool may still read
         self._after_error = self.after_error
-        self._characters = 0  # of these texts
-        self._default: tuple[str, str] | None = None
+        self._default = ("", "")
         self._before: Catalog | None = None  # when the step began
-        self._has_unknown = self._may_have_committed = False
+        self._catalog: Catalog | None = None  # now; None if it may have changed
+        self._macros: Catalog | None = None  # the latest one, while its macros still hold
+        self._view_parts: dict[Table, tuple[str, ...] | None] = {}
+        self.functions: set[str] = set()
+        self._has_variable = self.has_unknown = self._may_have_committed = False
         DuckdbLog.latest = self
         wrap_methods()
 
     # Wrapped methods call these, in any thread, while the tool waits.
 
-    def on_statement(self, text: str) -> str:
-        for found in _ATTACH.finditer(text):
-            self._note_attach(_read_attached(found))
-        self._note_caller()
-        if text not in self._done:
-            self._characters += len(text)
-            if len(self._done) < MOST_STATEMENTS and self._characters < MOST_CHARACTERS:
-                self._done[text] = False
-            else:
-                self._has_unknown = True
-        return text
+    def parse(self, conn: Any, query: Any) -> list[tuple[Statement, Any]]:
+        """The statements of a text, with those of DuckDB where there are several."""
+        if isinstance(query, str) and query in self._parsed:
+            return [(self._parsed[query], query)]
+        given = conn.extract_statements(query) if isinstance(query, str) else [query]
+        found = [(Statement(str(one.type).rpartition(".")[2], one.query), one) for one in given]
+        if not all(one.text for one, _ in found):  # before version 2, a PIVOT is several statements
+            found = [(Statement("MULTI", query), query)]
+        if len(found) == 1 and isinstance(query, str) and len(self._parsed) < MOST_TEXTS:
+            self._parsed[query] = found[0][0]
+        return found
 
-    def on_effect(self, effect: Effect) -> Effect:
-        """A method did what a statement would have done."""
-        self._note_caller()
-        self._done.setdefault(effect, False)
-        return effect
-
-    def on_files(self, paths: Iterable[str], *, is_written: bool) -> None:
-        found = [*_find_files(paths)]
-        if is_written:
-            self._note_files((), found, ())
-        else:
-            self._note_files(found, (), map(os.path.abspath, _find_folders(paths)))
-
-    def on_success(self, used: str | Effect | None) -> None:
-        if used in self._done:
-            self._done[used] = True
-
-    def on_error(self, used: str | Effect | None) -> None:
-        """A call has raised. Of several statements in one text, those before the one that failed have been run."""
-        if isinstance(used, str) and ";" in used.strip().rstrip(";"):
-            self._has_unknown = True
-        if self.after_error is not None:
-            effects = (one for one in self._done if isinstance(one, Effect) and self._done[one])
-            is_known = not self._has_unknown and not any(
-                one.written or one.created for one in effects
-            )
-            texts = [one for one, is_done in self._done.items() if isinstance(one, str) and is_done]
-            self.after_error(texts if is_known else None)
-
-    def on_unknown(self) -> None:
-        """A call whose effect orch cannot tell."""
-        self._has_unknown = True
-
-    def on_commit(self, conn: Any) -> None:
-        self.has_committed = True
-
-    def _note_caller(self) -> None:
+    def on_statement(self, conn: Any, one: Statement, values: Any, caller: FrameType) -> Sent:
+        """A statement is about to run, or a relation was made of it."""
         if self.tables_of_caller is not None:
             self.tables_of_caller().add(WHOLE)
+        self.uses_other_connection |= conn is not self.conn
+        if one.kind == "ATTACH" and (found := _ATTACH.match(one.clean)):
+            self._note_attach(_read_attached(found))
+        # Values decide what is read only where one of them may be the name of a table.
+        has_names = "query" in one.text.lower() or self._known().has_macros
+        key = (id(conn), one.text, repr(values) if values and has_names else "")
+        sent = self._by_text.get(key)
+        if sent is None:
+            effect, has_lost = self._ask(conn, one, values, caller)
+            sent = self._sent.setdefault(effect, Sent(effect))
+            sent.has_lost = has_lost
+            if len(self._by_text) < MOST_TEXTS and one.kind in KEEPS_NAMES:
+                self._by_text[key] = sent
+        return sent
+
+    def on_relation(self, conn: Any, one: Statement, values: Any, caller: FrameType) -> None:
+        """A relation was made, which runs later or never."""
+        self._relations.append(one)
+        if id(conn) in self.open:
+            self.on_words(one)
+        else:
+            self.on_success(self.on_statement(conn, one, values, caller))
+
+    def on_words(self, one: Statement) -> None:
+        """A query that cannot be explained now."""
+        effect = read_words(one, self._known())
+        self._sent.setdefault(effect, Sent(effect)).is_done = True
+
+    def on_method(self, kind: str, text: str) -> Sent:
+        """A method does what this statement would do."""
+        effect = read_effect(Statement(kind, text), None, self._known(), frozenset())
+        return self._sent.setdefault(effect, Sent(effect))
+
+    def on_success(self, sent: Sent | None) -> None:
+        if sent is None:
+            return
+        if sent.has_lost and any(
+            one.is_done and one.effect.kind not in READS for one in self._sent.values()
+        ):
+            # It ran in a new transaction, and what the tool had written is lost.
+            with suppress(Exception):
+                ask_duckdb(self.conn, "SELECT error('')")
+            raise RuntimeError("DuckDB has ended the transaction, and does not say why")
+        sent.is_done = True
+        if sent.effect.kind not in KEEPS_NAMES:
+            named = sent.effect.created | sent.effect.altered
+            self.forget(
+                keeps_macros=bool(named) and not any(one[2][:6] == "macro " for one in named)
+            )
+
+    def on_executed(self, conn: Any, one: Statement) -> None:
+        """The result, if it has one, is the one that the tool may read."""
+        self.open.discard(id(conn))
+        if one.kind not in NO_RESULT or one.has(r"\breturning\b"):
+            self.open.add(id(conn))
+
+    def on_error(self, one: Statement | None = None, error: object = "") -> None:
+        """A call has raised; `one` would have been a relation."""
+        if one is not None:
+            effect = read_failure(one, str(error), self._known())
+            self._sent.setdefault(effect, Sent(effect))
+        if self.after_error is not None:
+            done = [one.effect for one in self._sent.values() if one.is_done]
+            is_read_only = all(one.kind in READS and not one.is_unclear for one in done)
+            self.after_error(is_read_only and not self.has_unknown)
+
+    def forget(self, *, keeps_macros: bool = False) -> None:
+        """Names may mean something else from now on."""
+        self._by_text.clear()
+        self._view_parts.clear()
+        self._catalog = None
+        if not keeps_macros:
+            self._macros = None
+
+    # Questions to DuckDB.
+
+    def _ask(
+        self, conn: Any, one: Statement, values: Any, caller: FrameType
+    ) -> tuple[Effect, bool]:
+        catalog = self._latest(conn)
+        given = [*(values.values() if isinstance(values, dict) else values or ())]
+        texts = [one.clean, *(value for value in given if isinstance(value, str))]
+        words = find_words(one.clean)
+        gap, plan = "", None
+        if one.kind == "PREPARE":
+            self._prepared.append(one.clean)
+        elif one.kind == "EXECUTE":
+            texts += self._prepared
+            gap = "" if self._prepared else "ran a statement that another tool has prepared"
+        if "getvariable" in words and not self._has_variable:
+            gap = "read a variable that another tool may have set"
+        self._has_variable |= one.kind in ("SET", "VARIABLE_SET") and bool(one.planned)
+        if one.planned and (catalog.has_macros or not one.is_insert_of_values):
+            if words & self.functions or _names_pipe(texts):
+                return read_failure(one, "", catalog), False
+            plan, error, has_lost = _explain(conn, one.planned, values, caller)
+            if plan is None:
+                return read_failure(one, error, catalog), has_lost
+        is_part = functools.partial(self._is_part, plan, catalog)
+        uses = frozenset(find_uses(" ".join(texts), catalog, is_part))
+        if conn is not self.conn and (one.kind == "SET" or {"temp", "temporary"} & words):
+            self.has_unknown = True  # names mean something else on this connection
+        effect = read_effect(one, plan, catalog, uses)
+        return (replace(effect, gap=gap) if gap else effect), False
+
+    def _is_part(self, plan: Plan | None, catalog: Catalog, view: Table) -> bool:
+        """Whether the plan has a part that reads what this view reads; where that cannot be told, too."""
+        if plan is None:
+            return False
+        if view not in self._view_parts:
+            self._view_parts[view] = _find_view_part(self.conn, catalog, view)
+        part = self._view_parts[view]
+        return part is None or part in plan.parts
+
+    def _latest(self, conn: Any) -> Catalog:
+        """The catalog as it is now, or as it was when it could be read last."""
+        if self._catalog is None:
+            with suppress(Exception):  # the transaction has failed, or the connection is closed
+                self._catalog = self._macros = read_catalog(conn, self._macros)
+        return self._known()
+
+    def _known(self) -> Catalog:
+        """The same without a question to DuckDB."""
+        return self._catalog or self._macros or self._before or Catalog()
 
     # The worker calls these.
 
     def begin_step(self) -> None:
-        self._done.clear()
-        self._characters = 0
-        self._has_unknown = self.uses_other_connection = False
+        self._sent.clear()
+        self._relations.clear()
+        self._prepared.clear()
+        self.open.clear()
+        self.forget()
+        self.has_unknown = self._has_variable = self.uses_other_connection = False
         self.has_committed = self.has_written = self._may_have_committed = False
-        self._before = None
-        self._before = self._read_catalog()
+        self._before = None  # while it is not known
+        self._latest(self.conn)
+        self._before = self._catalog
         if self._before is not None:
-            main = self._default and self._default[0]
-            others = [path for name, path in self._before.attached.items() if path and name != main]
-            self.attached = tuple(map(os.path.realpath, others))
+            # A thing keeps its display name, also after a tool has changed the current schema.
+            self._default = self._default if self._default[0] else self._before.default
+            others = self._before.attached.items()
+            files = [path for name, path in others if path and name != self._default[0]]
+            self.attached = tuple(map(os.path.realpath, files))
 
     def begin_check(self) -> None:
-        self._before_check, self._done = self._done, {}
+        self._sent_before_check, self._sent = self._sent, {}
+        self._by_text.clear()
         # It begins the transaction anew where nothing is lost, and what the tool has written would be.
         self._after_error, self.after_error = self.after_error, None
 
     def end_check(self) -> bool:
-        done, self._done = self._done, self._before_check | self._done
+        new, self._sent = self._sent, self._sent | self._sent_before_check
+        self._by_text.clear()
         self.after_error = self._after_error
-        for one in done:
-            effects = (one,) if isinstance(one, Effect) else read_statements(one)
-            if any(each.written or each.created or each.commits for each in effects):
-                return True
-        return False
+        return any(one.writes for one in new)
 
     def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         found: dict[str, TableContent] = {}
-        wanted, default = {*names}, self._default
-        if default is None:
-            return found
-        with suppress(Exception):  # the transaction has failed
-            for *parts, sql in ask_duckdb(self.conn, DEFINITIONS):
-                shown = display_name(fold(parts), default)
-                if shown not in wanted:
-                    continue
-                table = ".".join(map(quote, parts))
-                columns = [row[0] for row in ask_duckdb(self.conn, f"DESCRIBE {table}")]
-                head = read_head(
-                    functools.partial(ask_duckdb, self.conn), shown, table, columns, is_sqlite=False
-                )
-                rows = f"(SELECT * FROM {table} LIMIT {most_rows + 1})"
-                row = ", ".join(
-                    map(quote, columns)
-                )  # a name for the whole row may be one of a column
-                query = f"SELECT count(*), sum(hash({row})::HUGEINT) FROM {rows}"
-                [(count, total)] = ask_duckdb(self.conn, query)
-                version = join_version(sql, count, total) if count <= most_rows else None
-                found[shown] = TableContent(version=version, head=head)
+        wanted, catalog = {*names}, self._latest(self.conn)
+        for thing, (_, text) in catalog.things.items():
+            shown = display_name(thing, self._default)
+            if shown in wanted and thing not in catalog.tables:
+                found[shown] = TableContent(version=join_version(text) if text else None)
+            elif shown in wanted:
+                with suppress(Exception):  # the transaction has failed
+                    found[shown] = _read_table(self.conn, thing, shown, text, most_rows)
         return found
 
     def may_have_set(self) -> bool:
-        texts = (one for one in self._done if isinstance(one, str))
-        return self._has_unknown or not all(map(DATA.match, texts))
+        return self.has_unknown or any(
+            one.effect.kind not in SETS_NOTHING for one in self._sent.values()
+        )
 
     @property
     def may_have_committed(self) -> bool:
         return self.has_committed or self.uses_other_connection or self._may_have_committed
 
     def resolve(self) -> None:
-        if self._done or self._has_unknown:
+        if self._sent or self.has_unknown:
             try:
                 self._may_have_committed = self._resolve()
             except Exception:  # must not fail the tool
@@ -223,70 +319,136 @@ class DuckdbLog(TableLog):
 
     def _resolve(self) -> bool:
         """Whether something that was done is unclear. What a statement did that failed is undone."""
-        done: list[Effect] = []
-        failed: list[Effect] = []
-        for one, is_done in self._done.items():
-            effects = (one,) if isinstance(one, Effect) else read_statements(one)
-            (done if is_done or len(effects) > 1 else failed).extend(effects)
-        both = (*done, *failed)
-        self.has_committed |= any(one.commits for one in both)
-        self.has_written = any(one.written or one.created for one in done)
-        self._found.is_unclear |= any(one.is_unclear for one in both)
-        before = self._before
-        now = before
-        if before is None or any(one.changes_names for one in done):
-            now = self._read_catalog() or before  # the transaction may have failed
-        if now is None:
+        self.forget(keeps_macros=self._macros is not None)
+        before, now = self._before, self._latest(self.conn)
+        if before is None:
             return True
-        used = resolve_effects(done, failed, now, before or now)
-        self._found.add(used)
-        self.on_files(used.files_read, is_written=False)
-        self.on_files(used.files_written, is_written=True)
-        has_temporary = bool(now.temporary or (before or now).temporary)
-        return (
-            self._has_unknown
-            or before is None
-            or used.is_unclear
-            or any(one.is_unclear for one in done)
-            or (self.uses_other_connection and has_temporary)  # it has some of its own
-        )
+        done = [one.effect for one in self._sent.values() if one.is_done]
+        failed = [one.effect for one in self._sent.values() if not one.is_done]
+        if before.path != now.path or _texts(before) != _texts(now):
+            done += [read_words(one, now) for one in self._relations]
+        self.has_committed |= any(one.commits for one in (*done, *failed))
+        self.has_written = any(one.writes for one in done)
+        self._found.add(_find_used(done, failed, now, before, self._shown))
+        return self.has_unknown or any(one.is_unclear for one in done)
 
-    def _read_catalog(self) -> Catalog | None:
+    def _shown(self, things: Iterable[Table]) -> set[str]:
+        """Their names. An attached file counts as a file, a database in memory only where the tool has found it."""
+        known = self._before.attached.items() if self._before else ()
+        counted = {self._default[0], *(name for name, path in known if not path)}
+        return {display_name(one, self._default) for one in things if one[0] in counted}
+
+
+def _texts(catalog: Catalog) -> dict[Table, tuple[int, str]]:
+    """What names may mean besides tables."""
+    return {one: catalog.things[one] for several in catalog.by_word.values() for one in several}
+
+
+def _find_used(
+    done: list[Effect],
+    failed: list[Effect],
+    now: Catalog,
+    before: Catalog,
+    shown: Callable[[Iterable[Table]], set[str]],
+) -> FoundTables:
+    """What these statements of one step did; those that failed only looked. `before` is when the step began."""
+
+    def every(effects: list[Effect], *fields: str) -> set[Table]:
+        return {one for effect in effects for field in fields for one in getattr(effect, field)}
+
+    both = done + failed
+    there = now.things.keys() | before.things.keys()
+    named = every(done, "created", "altered")
+    # A reference to a table makes it anew before version 2.
+    made = {
+        one
+        for one in there
+        if (old := before.things.get(one)) != (new := now.things.get(one))
+        and not (old and new and old[1] == new[1] and one in now.tables and one not in named)
+    }
+    created = made & now.things.keys() - before.things.keys()
+    rows, filled = every(done, "written"), {one[2] for one in every(done, "filled")}
+    needed = every(failed, "written", "altered", "missed")
+    # What the tool itself has made and dropped was there.
+    looked_up = every(done, "altered") - there - every(done, "created")
+    kept = every(both, "created") | every(done, "altered", "indexed")
+    asked = {name for one in both for name in one.asked}
+    about = {one for one in there if one[2] in asked}
+    read = every(both, "read") | needed
+    read |= about if any(one.asked and one.lists_columns for one in both) else set()
+    whole = {WHOLE} if any(one.lists and one.lists_columns for one in both) else set()
+    return FoundTables(
+        read=shown(read & there) | whole,
+        written=shown(made | rows & there),
+        changed=shown(made | every([one for one in done if not one.inserts], "written") & there),
+        missed=shown(looked_up | needed - there) | asked - {one[2] for one in there},
+        found=shown((every(done, "found") | about) & there - read),
+        created=shown(created),
+        dropped=shown(made - now.things.keys()),
+        kept=shown((kept & there | looked_up) - made - rows),
+        empty=shown(one for one in created & every(done, "created") - rows if one[2] not in filled),
+        lists_tables=any(one.lists for one in both),
+        gaps={one.gap for one in done if one.gap},
+        is_unclear=any(one.is_unclear for one in both),
+    )
+
+
+def _read_table(
+    conn: Any, thing: Table, shown: str, definition: str, most_rows: int
+) -> TableContent:
+    ask, table = functools.partial(ask_duckdb, conn), ".".join(map(quote, thing))
+    columns = [row[0] for row in ask(f"DESCRIBE {table}")]
+    head = read_head(ask, shown, table, columns, is_sqlite=False)
+    row = ", ".join(map(quote, columns))  # a name for the whole row may be one of a column
+    rows = f"(SELECT * FROM {table} LIMIT {most_rows + 1})"
+    [(count, total)] = ask(f"SELECT count(*), sum(hash({row})::HUGEINT) FROM {rows}")
+    version = join_version(definition, count, total) if count <= most_rows else None
+    return TableContent(version=version, head=head)
+
+
+def _explain(
+    conn: Any, text: str, values: Any, caller: FrameType | None = None
+) -> tuple[Plan | None, str, bool]:
+    """The logical plan, or DuckDB's error, and whether that has ended the transaction. Then a new one is begun: the
+    statement itself says what is wrong."""
+    text = f"EXPLAIN (FORMAT JSON) {text}"
+    explain = functools.partial(plain_method("execute"), conn, text, values or None)
+    [(output,)] = ask_duckdb(conn, "SELECT current_setting('explain_output')")
+    ask_duckdb(conn, "SET explain_output = 'all'")
+    try:
+        rows = (call_from(caller, explain) if caller else explain()).fetchall()
+        return Plan(dict(rows)["logical_plan"]), "", False
+    except Exception as error:
         try:
-            catalog = read_catalog(self.conn)
-        except Exception:  # the connection is closed, or its transaction has failed
-            return None
-        # A table keeps its display name, also after the tool has changed the current schema.
-        self._default = self._default or catalog.default
-        known = catalog if self._before is None else self._before
-        kept = {self._default[0], *(name for name, path in known.attached.items() if not path)}
-        # An attached file counts as a file, and one in memory only where the tool has found it.
-        others = {one for one in catalog.tables if one[0] not in kept}
-        return replace(catalog, default=self._default, temporary=catalog.temporary | others)
+            ask_duckdb(conn, "SELECT 1")
+        except Exception:
+            plain_method("rollback")(conn)
+            plain_method("begin")(conn)
+            return None, str(error), True
+        return None, str(error), False
+    finally:
+        ask_duckdb(conn, f"SET explain_output = '{output}'")
 
 
-def _find_files(paths: Iterable[str]) -> Iterable[str]:
-    """Absolute paths, with globs expanded and without URLs."""
-    for path in paths:
-        if "://" in path:
-            continue
-        path = os.path.expanduser(path)
-        if glob.has_magic(path):
-            yield from map(os.path.abspath, glob.glob(path, recursive=True))
-        else:
-            yield os.path.abspath(path)
+def _find_view_part(conn: Any, catalog: Catalog, view: Table) -> tuple[str, ...] | None:
+    """What the view reads, as in `Plan.parts`. A second connection is asked: a view that is broken would end the
+    transaction of the tool. None where that one does not know this view."""
+    cursor = plain_method("cursor")(conn)
+    with suppress(Exception):
+        if read_catalog(cursor, catalog).things.get(view, (0, ""))[1] == catalog.things[view][1]:
+            plan, _, _ = _explain(cursor, f"FROM {'.'.join(map(quote, view))}", None)
+            return None if plan is None else plan.whole
+    return None
 
 
-def _find_folders(paths: Iterable[str]) -> Iterable[str]:
-    """The folders whose names decide which files the globs of these paths match."""
-    for path in paths:
-        above, name = os.path.split(os.path.expanduser(path))
-        if "://" in path or not glob.has_magic(path):
-            continue
-        if glob.has_magic(name):
-            found = glob.glob(above, recursive=True) if glob.has_magic(above) else [above or "."]
-            yield from filter(os.path.isdir, found)
-        yield from _find_folders([above])
+def _names_pipe(texts: Iterable[str]) -> bool:
+    """Whether one of these names a file that can be read only once: DuckDB reads it to explain."""
+    look = getattr(os.stat, "__wrapped__", os.stat)
+    for name in (part for text in texts for part in text.split("'") if "/" in part):
+        with suppress(OSError, ValueError):
+            if not stat.S_ISREG(mode := look(name).st_mode) and not stat.S_ISDIR(mode):
+                return True
+    return False
 
 
 # DuckDB's methods.
@@ -297,70 +459,148 @@ def wrap_methods() -> None:
     """Have all methods that matter report to the latest log before they are called."""
     duckdb = sys.modules["duckdb"]
     connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
-    both: dict[str, Callable[..., Any]] = {
-        **dict.fromkeys(
-            ("execute", "executemany", "sql", "query", "from_query", "query_appender"), _on_query
-        ),
-        **dict.fromkeys(("table", "view"), functools.partial(_on_table, "read")),
-        **dict.fromkeys(("append", "appender"), functools.partial(_on_table, "written")),
-        **dict.fromkeys(FILE_READERS, functools.partial(_on_file, is_written=False)),
-        **dict.fromkeys(
-            ("table_function", "from_substrait", "from_substrait_json", "query_df"), _on_unknown
-        ),
-    }
-    for name, report in both.items():
-        _wrap(connection, name, report)
-        _wrap(duckdb, name, _of_default_connection(report))
-    for name in ("to_csv", "write_csv", "to_parquet", "write_parquet"):
-        _wrap(relation, name, functools.partial(_on_file, is_written=True))
-    for name in ("create", "to_table", "create_view", "to_view"):
-        _wrap(relation, name, functools.partial(_on_table, "made"))
-    _wrap(relation, "insert_into", functools.partial(_on_table, "written"))
-    for name in ("insert", "update", "query"):
-        _wrap(relation, name, _on_unknown)
-    for name in EXPRESSIONS:
-        before = "SELECT 1 ORDER BY" if name in ("order", "sort") else "SELECT"
-        _wrap(relation, name, functools.partial(_on_expressions, before))
-    for name in ("cursor", "duplicate"):
-        _wrap(connection, name, _on_other_connection)
-    _wrap(connection, "commit", lambda log, conn: log.on_commit(conn))
 
+    def insert(log: DuckdbLog, name: str, *_: Any) -> Sent:
+        return log.on_method("INSERT", f"INSERT INTO {name}")
 
-def _of_default_connection(report: Callable[..., Any]) -> Callable[..., Any]:
-    def report_function(log: DuckdbLog, *args: Any, **named: Any) -> Any:
-        return report(log, named.get("connection"), *args, **named)
+    def create(log: DuckdbLog, name: str, *_: Any) -> Sent:
+        return log.on_method("CREATE", f"CREATE OR REPLACE TABLE {name}")
 
-    return report_function
+    for owner, at in ((connection, 1), (duckdb, 0)):
+        for name in ("execute", "executemany", "sql", "query", "from_query", "table", "view"):
+            _wrap(owner, name, functools.partial(_run_query, name, at))
+        report = functools.partial(_report, owner, at)
+        report("append appender", insert)
+        report("table_function from_substrait from_substrait_json", _on_unknown)
+        report("query_df query_appender", _on_unknown)
+        report("register unregister begin rollback", lambda log, *_: log.forget())
+        report("create_function", lambda log, name, *_: log.functions.add(name.lower()))
+    report = functools.partial(_report, relation, 1)
+    report("create to_table create_view to_view", create)
+    report("insert_into", insert)
+    report("insert update query", _on_unknown)
+    report(EXPRESSIONS, _on_expressions)
+    report = functools.partial(_report, connection, 0)
+    report("cursor duplicate", lambda log, *_: setattr(log, "uses_other_connection", True))
+    report(FETCHES, lambda log, conn, *_: log.open.discard(id(conn)))
+    report("commit", lambda log, *_: setattr(log, "has_committed", True))
 
 
 _CALL = compile("__orch_call__()", __file__, "eval")
 
 
-def _wrap(owner: Any, name: str, report: Callable[..., Any]) -> None:
-    """`report` is called with the latest log and the arguments, and gives what the log has noted."""
+def _wrap(owner: Any, name: str, run: Callable[..., Any]) -> None:
+    """`run` is called with the latest log, the frame of the caller, the method, and its arguments."""
     original = vars(owner).get(name)
     if original is None:
         return
 
     @functools.wraps(original)
     def wrapper(*args: Any, **named: Any) -> Any:
-        log, used = DuckdbLog.latest, None
-        if log is not None:
-            try:
-                used = report(log, *args, **named)
-            except Exception:  # the arguments are not those that orch knows
-                log.on_unknown()
-        try:
-            result = call_from(sys._getframe(1), functools.partial(original, *args, **named))
-        except BaseException:
-            if log is not None:
-                log.on_error(used)
-            raise
-        if log is not None:
-            log.on_success(used)
-        return result
+        log, caller = DuckdbLog.latest, sys._getframe(1)
+        if log is None:
+            return call_from(caller, functools.partial(original, *args, **named))
+        return run(log, caller, original, *args, **named)
 
     setattr(owner, name, wrapper)
+
+
+def _report(owner: Any, at: int, names: str, report: Callable[..., Any]) -> None:
+    """`report` is called with the latest log and the arguments from the one at `at`; it gives what the log has noted,
+    if anything."""
+
+    def run(log: DuckdbLog, caller: FrameType, original: Any, *args: Any, **named: Any) -> Any:
+        sent = None
+        try:
+            sent = report(log, *args[at:], *named.values())
+        except Exception:  # the arguments are not those that orch knows
+            log.has_unknown = True
+        call = functools.partial(original, *args, **named)
+        return _call(log, caller, sent if isinstance(sent, Sent) else None, call)
+
+    for name in names.split():
+        _wrap(owner, name, run)
+
+
+def _call(log: DuckdbLog, caller: FrameType, sent: Sent | None, call: Callable[[], Any]) -> Any:
+    try:
+        result = call_from(caller, call)
+    except BaseException:
+        log.on_error()
+        raise
+    log.on_success(sent)
+    return result
+
+
+def _run_query(
+    name: str, at: int, log: DuckdbLog, caller: FrameType, original: Any, *args: Any, **named: Any
+) -> Any:
+    """A method that gets SQL. Where its text has several statements, each is run by itself, as DuckDB does."""
+    conn = values = None
+    parsed: list[tuple[Statement, Any]] = []
+    with suppress(Exception):  # the arguments are wrong, or the text is: the call says how
+        conn, *rest = args if at else (_default_connection(named), *args)
+        query, *rest = rest or [next(iter(named.values()))]
+        values = rest[0] if rest else named.get("parameters", named.get("params"))
+        values = values[0] if name == "executemany" and values else values
+        if name in ("table", "view"):
+            parsed = [(Statement("SELECT", f"FROM {query}"), query)]
+        elif values is None or isinstance(values, list | tuple | dict):
+            parsed = log.parse(conn, query)
+    for one, given in parsed[:-1]:
+        run = functools.partial(plain_method("execute"), conn, given)
+        _send(log, caller, conn, one, None, run)
+    if len(parsed) > 1:
+        args, named = (*args[:at], parsed[-1][1], *args[at + 1 :]), {**named}
+        named.pop("query", None)
+    call = functools.partial(original, *args, **named)
+    if parsed:
+        one = parsed[-1][0]
+        is_relation = not name.startswith("execute") and one.kind == "SELECT"
+        return _send(log, caller, conn, one, values, call, is_relation=is_relation)
+    result = _call(log, caller, None, call)
+    log.has_unknown = True
+    return result
+
+
+def _send(
+    log: DuckdbLog,
+    caller: FrameType,
+    conn: Any,
+    one: Statement,
+    values: Any,
+    call: Callable[[], Any],
+    *,
+    is_relation: bool = False,
+) -> Any:
+    """DuckDB looks up all names when it makes a relation, so it can explain it afterwards."""
+    sent = None
+    ask = functools.partial(
+        log.on_relation if is_relation else log.on_statement, conn, one, values, caller
+    )
+    try:
+        sent = None if is_relation else ask()
+    except Exception:
+        log.has_unknown = True
+    try:
+        result = call_from(caller, call)
+    except BaseException as error:
+        log.on_error(one if is_relation else None, error)
+        raise
+    if not is_relation:
+        log.on_success(sent)
+        log.on_executed(conn, one)
+        return result
+    try:
+        ask()
+    except Exception:
+        log.has_unknown = True
+    return result
+
+
+def _default_connection(named: dict[str, Any]) -> Any:
+    default, conn = sys.modules["duckdb"].default_connection, named.get("connection")
+    return conn if conn is not None else default() if callable(default) else default
 
 
 def call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
@@ -369,47 +609,17 @@ def call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
     return eval(_CALL, caller.f_globals, {**caller.f_locals, "__orch_call__": call})
 
 
-def _on_query(log: DuckdbLog, conn: object, query: Any, *_: Any, **__: Any) -> str:
-    log.uses_other_connection |= conn is not log.conn
-    return log.on_statement(query if isinstance(query, str) else query.query)
+def _on_unknown(log: DuckdbLog, *_: Any) -> None:
+    log.has_unknown = True
 
 
-def _on_other_connection(log: DuckdbLog, _: object) -> None:
-    log.uses_other_connection = True
-
-
-def _on_table(kind: str, log: DuckdbLog, owner: object, *args: Any, **named: Any) -> Effect:
-    text = args[0] if args else next(iter(named.values()))
-    name = tuple((quoted or plain).lower() for quoted, plain in _PART.findall(text))
-    return log.on_effect(
-        Effect(
-            read=(name,) if kind == "read" else (),
-            written=(name,) if kind == "written" else (),
-            inserted=(name,) if kind == "written" else (),
-            created=(name,) if kind == "made" else (),
-            changes_names=kind == "made",
-        )
-    )
-
-
-def _on_file(log: DuckdbLog, owner: object, *args: Any, is_written: bool, **named: Any) -> None:
-    given = args[0] if args else next(iter(named.values()))
-    paths = given if isinstance(given, list | tuple) else [given]
-    paths = [os.fspath(one) for one in paths if isinstance(one, str | os.PathLike)]
-    log.on_files(paths, is_written=is_written)
-
-
-def _on_unknown(log: DuckdbLog, *_: Any, **__: Any) -> None:
-    log.on_unknown()
-
-
-def _on_expressions(before: str, log: DuckdbLog, *args: Any, **named: Any) -> None:
-    given = [*args, *named.values()]
+def _on_expressions(log: DuckdbLog, *given: Any) -> None:
+    """The words of expressions count: DuckDB explains none by itself."""
     for one in given:
         if isinstance(one, list | tuple):
-            given.extend(one)
+            _on_expressions(log, *one)
         elif (isinstance(one, str) or type(one).__name__ == "Expression") and "(" in str(one):
-            log.on_success(log.on_statement(f"{before} {one}"))
+            log.on_words(Statement("SELECT", str(one)))
 
 
 def _read_attached(found: re.Match[str]) -> str | None:

@@ -27,8 +27,6 @@ TEMPORARY = (
     "UNION ALL "
     "SELECT 'VIEW', schema_name, view_name FROM duckdb_views() WHERE temporary AND NOT internal"
 )
-#: Statements that leave nothing behind.
-READS = frozenset(["SELECT", "EXPLAIN", "PRAGMA", "SET", "VARIABLE_SET", "LOAD", "VACUUM"])
 FAILED = (
     "continued after a failed statement, so DuckDB discards all its writes; "
     "avoid the failure, for example with INSERT OR IGNORE or IF NOT EXISTS"
@@ -85,16 +83,14 @@ class DuckdbTransaction(DriverTransaction):
             raise WritesLost(loss)
         return notes
 
-    def after_error(self, texts: list[str] | None) -> None:
-        """A statement has failed, and DuckDB has ended the transaction. Where these texts, all that the tool has sent
-        besides, only read, nothing is lost: begin again, so that a tool may try to read what is not there."""
+    def after_error(self, is_read_only: bool) -> None:
+        """A statement has failed, and DuckDB has ended the transaction. Where nothing is lost, begin again, so that a
+        tool may try to read what is not there."""
         with suppress(Exception):  # it must not take the place of the tool's own error
-            if texts is not None and self._is_begun and not self._is_kept_open:
-                kinds = [one.type for text in texts for one in self.conn.extract_statements(text)]
-                is_read_only = READS.issuperset(str(one).rpartition(".")[2] for one in kinds)
-                if is_read_only and self._read_state() == ABORTED:
-                    _rollback(self.conn)
-                    _begin(self.conn)
+            can_begin = is_read_only and self._is_begun and not self._is_kept_open
+            if can_begin and self._read_state() == ABORTED:
+                _rollback(self.conn)
+                _begin(self.conn)
 
     def begin_check(self) -> bool:
         if self._is_begun and self._read_state() == ABORTED:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, str] = {}
 _SETS = (
     *("read", "written", "changed", "missed", "found"),
-    *("created", "dropped", "kept", "empty"),
+    *("created", "dropped", "kept", "empty", "gaps"),
 )
 
 
@@ -56,8 +56,8 @@ class FoundTables(Struct, kw_only=True):
       lost an index. Of those missed the ones that would have been dropped.
     - `empty` were created, and nothing else was done to them.
     - `lists_tables`: the list of tables was read.
-    - `is_unclear`: there were statements that could not be observed.
-    - `files_read` and `files_written` are paths or globs as they were written.
+    - `gaps` say why more may have been read, as the end of a sentence.
+    - `is_unclear`: there were statements that could not be observed, and may have written anything.
     """
 
     read: set[str] = field(default_factory=set)
@@ -69,13 +69,12 @@ class FoundTables(Struct, kw_only=True):
     dropped: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
     empty: set[str] = field(default_factory=set)
-    files_read: tuple[str, ...] = ()
-    files_written: tuple[str, ...] = ()
+    gaps: set[str] = field(default_factory=set)
     lists_tables: bool = False
     is_unclear: bool = False
 
     def add(self, step: FoundTables) -> None:
-        """What the next step did, but for its files."""
+        """What the next step did."""
         self.empty -= step.written
         for name in _SETS:
             getattr(self, name).update(getattr(step, name))
@@ -102,6 +101,7 @@ class FoundTables(Struct, kw_only=True):
                 yield Use(f"table:{name}", kind)
         if self.lists_tables:
             yield Use("table:", "listed")
+        yield from (Use(f"gap:{gap}", "unclear") for gap in sorted(self.gaps))
         if self.is_unclear:
             yield UNCLEAR
 
@@ -120,13 +120,13 @@ class TableLog:
     For each step: `begin_step`, the tool, `resolve` before its transaction ends, `drain`.
     """
 
-    dialect = "sqlite"  # of its statements, by the name that sqlglot has for it
+    dialect = "sqlite"  # of its statements
     uses_other_connection = False  # to the same database, in this step
     has_committed = False  # the tool itself, in this step; known after `resolve`
     has_written = False  # the step, to any table; known after `resolve`
     file = ""  # the absolute path of the database file; "" where there is none
-    #: Called after a call of the tool has raised, with the texts that may have done something; None if unknown.
-    after_error: Callable[[list[str] | None], None] | None = None
+    #: Called after a call of the tool has raised; whether all that it has done before only read.
+    after_error: Callable[[bool], None] | None = None
     #: Real paths of the database files that were attached when the step began.
     attached: tuple[str, ...] = ()
     #: Gives the tables that the calling code of the user has read in this step, to add to: names in lower case, or

@@ -89,7 +89,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
 
     - `has_committed`: what it wrote to the database may have stayed though it failed.
     - `database`: the SQLite or DuckDB file of `conn`, relative where it is under the root. `dialect`: what its
-      statements are written in, by the name that sqlglot has for it.
+      statements are written in.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
     """

@@ -8,6 +8,8 @@ WHOLE = "*"
 #: Tables that orch and the databases keep for themselves. They never count.
 OWN_TABLE = "orch_memory"
 SYSTEM_PREFIX = "sqlite_"
+#: What stands before the name of something that is no table and no view; it counts as a table without rows.
+OBJECTS = ("macro ", "sequence ", "type ", "index ")
 
 
 def is_counted(name: str) -> bool:
@@ -18,6 +20,8 @@ def is_counted(name: str) -> bool:
 
 def shown_table(name: str) -> str:
     """`table raw`, as part of a sentence."""
+    if name.startswith(OBJECTS):
+        return name
     return "the database" if name == WHOLE else f"table {name}"
 
 

@@ -179,8 +179,9 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
         if flow.is_unclear or (flow.gaps and not (tool.has_inputs and tool.has_outputs)):
             if flow.is_unclear:
                 gap = "used the database in a way that orch cannot see"
-                hint = "orch sees only statements on conn, and needs sqlglot for DuckDB; "
-                hint += "set AFTER to what must run before the tool"
+                hint = (
+                    "orch sees only statements on conn; set AFTER to what must run before the tool"
+                )
             else:
                 gap = listed([*flow.gaps])
                 hint = 'declare the "inputs" and "outputs" that orch cannot see, or [] if there are none'

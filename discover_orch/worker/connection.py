@@ -108,9 +108,7 @@ class ToolConnection:
 
     def _observe(self, conn: Any, observer: Observer) -> None:
         observer.own.forget(conn)
-        self.tables = choose_log(
-            conn, observer.note_files, observer.note_attach, self._is_interrupted
-        )
+        self.tables = choose_log(conn, observer.note_attach, self._is_interrupted)
         self.file = find_file(conn) if self.tables is None else self.tables.file
         self._is_sqlite = self.tables is not None and self.tables.dialect == "sqlite"
         if self.file:

@@ -15,7 +15,7 @@ from discover_orch.model.observation import RESOURCE, UNCLEAR, Observation, Use
 from discover_orch.model.table_keys import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.environment_reads import EnvironmentReads
-from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source, read_names
+from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source
 from discover_orch.worker.opened_databases import database_signature
 from discover_orch.worker.shared_uses import ModuleUses
 from discover_orch.worker.traced_files import CONNECTED, TracedFiles
@@ -132,17 +132,6 @@ class Observer:
             signature = database_signature(path)
             is_new = not is_known and signature[0] is not None and signature[0][3] >= self._began[0]
             self.audit.connected.setdefault(path, (None, None) if is_new else signature)
-
-    def note_files(
-        self, read: Iterable[str], written: Iterable[str], listed: Iterable[str] = ()
-    ) -> None:
-        """Note absolute paths of files that a database read and wrote, and of folders that it listed: Python does not
-        open these."""
-        self.uses.opened.update(dict.fromkeys(read))
-        for folder in listed:
-            self.audit.listed.setdefault(folder, read_names(folder))
-        for path in written:
-            self.audit.changed.setdefault(path, False)
 
     def note_outputs(self, declared: Iterable[str]) -> None:
         """Where the kernel is not asked, native code or a child process may have written these files."""

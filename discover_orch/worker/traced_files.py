@@ -23,7 +23,7 @@ STARTED_CHILD = "started a child process"
 LOADED = "loaded native code"
 CONNECTED = "opened a network connection"
 #: Extension modules that orch itself loads.
-OWN_EXTENSIONS = frozenset(["msgspec", "sqlglotc"])
+OWN_EXTENSIONS = frozenset(["msgspec"])
 #: Modules of the standard library that open files without an audit event, or start processes without one.
 NATIVE_MODULES = frozenset(
     ["_dbm", "_gdbm", "multiprocessing.popen_spawn_posix", "multiprocessing.popen_forkserver"]
