@@ -15,24 +15,39 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from discover_orch.databases.table_log import FoundTables, TableLog, is_asked_whether_there
+from discover_orch.databases.postgres_objects import (
+    OBJECTS,
+    TEXTS,
+    Object,
+    find_definitions,
+    find_made,
+    find_used,
+    has_named,
+    read_values,
+    read_words,
+)
+from discover_orch.databases.table_log import (
+    FoundTables,
+    TableContent,
+    TableLog,
+    is_asked_whether_there,
+)
 from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from discover_orch.databases.postgres_text import TextNotes
-    from discover_orch.databases.table_log import TableContent
 
 #: All tables of the user's, and the locks of this backend on tables that are not there any more.
-USE = """
+USE = f"""
 SELECT json_build_object('path', current_schemas(false), 'schemas', (
     SELECT json_agg(nspname) FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
-), 'tables', coalesce(json_agg(json_build_array(
+), 'objects', {OBJECTS}, 'tables', coalesce(json_agg(json_build_array(
     coalesce(t.oid, l.relation)::int8, t.nspname, t.relname, t.relkind::text, t.inhparent::int8,
-    coalesce(l.modes, '{}'),
+    coalesce(l.modes, '{{}}'),
     coalesce(t.scans, 0), coalesce(t.rows, 0), coalesce(t.inserted, 0), coalesce(t.changed, 0), coalesce(t.deleted, 0)
 )), '[]'))::text
 FROM (
@@ -131,6 +146,7 @@ class Use(msgspec.Struct, frozen=True):
 
     path: tuple[str, ...]
     schemas: tuple[str, ...]
+    objects: tuple[Object, ...]
     tables: tuple[Table, ...]
 
 
@@ -174,6 +190,9 @@ class PostgresLog(TableLog):
         self._before: dict[int, Table] | None = None  # at the first statement of the step
         self._start: dict[int, Table] | None = None  # at that of its real transaction
         self._last: dict[int, Table] = {}  # when it was asked last
+        self._objects_before: tuple[Object, ...] = ()  # at the first statement of the step
+        self._objects: tuple[Object, ...] = ()  # when it was asked last
+        self._words: set[str] | None = None  # of the statements; None where they do not matter
         self._path: dict[str, None] = {}
         self._schemas: dict[str, None] = {}
         self._read: set[int] = set()
@@ -191,7 +210,7 @@ class PostgresLog(TableLog):
 
     # What happens on the connection.
 
-    def on_statement(self, notes: TextNotes, params: object) -> None:
+    def on_statement(self, text: str, notes: TextNotes, params: object) -> None:
         """The tool executes a statement on the connection, whose transaction belongs to orch."""
         if self.tables_of_caller is not None:
             self.tables_of_caller().add(WHOLE)
@@ -200,6 +219,8 @@ class PostgresLog(TableLog):
         if notes.rolls_back:
             self.on_rollback()
             self._is_unclear |= notes.has_several
+        if self._words is not None:
+            self._words |= read_words(text) | read_values(params)
         self._was_unasked = self._is_unasked
         self._is_unasked |= not notes.is_setting
         self._has_conflicts |= notes.has_conflict
@@ -277,20 +298,26 @@ class PostgresLog(TableLog):
             self._is_unclear = True
         self._found.is_unclear |= self._is_unclear
 
-    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
-        from discover_orch.databases.table_content import read_postgres_table
+    def read_tables(self, names: Collection[str], most_rows: int) -> dict[str, TableContent]:
+        from discover_orch.databases.table_content import join_version, read_postgres_table
 
         found: dict[str, TableContent] = {}
         if self._conn.info.transaction_status != INTRANS:
             return found
         wanted = {*names}
+        shown = {oid: one.shown for oid, one in self._last.items() if one.name}
+        for name, text in find_definitions(self._objects, shown).items():
+            if name in wanted:
+                found[name] = TableContent(version=join_version(text))
         tables = [one for one in self._last.values() if one.name and one.shown in wanted]
         ask_rows(self._conn, "SAVEPOINT orch_versions")
         try:
             for one in tables:
-                if one.kind == "r":
+                if one.kind in ("r", "v"):
                     ask = partial(ask_rows, self._conn)
-                    found[one.shown] = read_postgres_table(ask, one.shown, one.oid, most_rows)
+                    found[one.shown] = read_postgres_table(
+                        ask, one.shown, one.oid, most_rows, is_view=one.kind == "v"
+                    )
         except Exception:  # the tool may read no rows, for example
             ask_rows(self._conn, "ROLLBACK TO SAVEPOINT orch_versions")
         ask_rows(self._conn, "RELEASE SAVEPOINT orch_versions")
@@ -306,8 +333,10 @@ class PostgresLog(TableLog):
         self._path.update(dict.fromkeys(use.path))
         self._schemas.update(dict.fromkeys(use.schemas))
         now = {one.oid: one for one in use.tables}
+        self._objects = use.objects
         if self._before is None:
-            self._before = now
+            self._before, self._objects_before = now, use.objects
+            self._words = set() if has_named(use.objects) else None
         if self._start is None:
             self._start = self._last = now
         self._read.update(oid for oid, one in now.items() if one.since(self._last.get(oid)).is_read)
@@ -358,10 +387,28 @@ class PostgresLog(TableLog):
         found.kept |= {one for name in self._kept for one in self._show(name) if one in were_there}
         found.kept |= {names[oid] for oid, one in used.items() if one.is_kept}
         found.kept -= found.written
+        found.add(self._find_objects(is_open, names, {*read, *written}))
         if self._asked:
             self._add_asked(found, before)
         self.has_written |= bool(found.written)
         return found
+
+    def _find_objects(self, is_open: bool, names: dict[int, str], used: set[int]) -> FoundTables:
+        before = self._objects_before
+        now = self._objects if is_open else before
+        found = find_made(before, now, names, self._kept)
+        if self._words:
+            self._words.update(*(read_words(text) for text in self._read_texts(used)))
+            found.read = find_used(self._words, before) - found.written
+        return found
+
+    def _read_texts(self, tables: Iterable[int]) -> list[str]:
+        """What the definitions of these tables and views mention."""
+        numbers = ", ".join(map(str, tables))
+        is_idle = self._conn.info.transaction_status == IDLE  # it was rolled back
+        if not numbers or is_idle:
+            return []
+        return [text for (text,) in ask_rows(self._conn, TEXTS.format(numbers))]
 
     def _add_asked(self, found: FoundTables, before: Mapping[int, Table]) -> None:
         """The tables whose columns were asked for, in whatever schema. One that was not there is the tool's own."""
@@ -394,6 +441,8 @@ def _find_quoted(message: str | None) -> str:
 
 
 def list_tables(conn: Any) -> tuple[str, ...]:
-    """The tables and views of the database, as they are shown."""
+    """The tables, views and objects of the database, as they are shown."""
     with conn.transaction():
-        return tuple(one.shown for one in ask_use(conn).tables if one.name is not None)
+        use = ask_use(conn)
+    shown = {one.oid: one.shown for one in use.tables if one.name is not None}
+    return *shown.values(), *find_definitions(use.objects, shown)

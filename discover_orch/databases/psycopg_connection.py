@@ -225,7 +225,7 @@ class DeferringConnection(psycopg.Connection[Any]):
         state.has_notified |= notes.notifies
         is_alone = state.autocommit and not state.blocks
         state.is_open |= not is_alone
-        log.on_statement(notes, params)
+        log.on_statement(text, notes, params)
         try:
             yield
         except BaseException as error:

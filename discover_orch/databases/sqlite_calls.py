@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from typing import NamedTuple
 
+from discover_orch.databases.sqlite_text import fold_definition
 from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
@@ -28,6 +30,11 @@ set_level = sqlite3.Connection.isolation_level.__set__  # type: ignore[union-att
 CONNECTION_NAMES = frozenset(vars(sqlite3.Connection))
 
 _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
+#: The indexes of SQLite's own have no definition.
+_CATALOG = (
+    "SELECT type, name, tbl_name, CASE WHEN type IN ('index', 'trigger') THEN sql END "
+    "FROM main.sqlite_master WHERE sql IS NOT NULL"
+)
 
 
 class OrdinaryConnection(sqlite3.Connection):
@@ -92,6 +99,36 @@ def find_names(
 ) -> frozenset[str]:
     """The names of tables and views, in small letters."""
     return frozenset(name.lower() for name in ask(conn, query.format(list_of_tables)))
+
+
+class Catalog(NamedTuple):
+    """What the main database contains: the names of tables and views, and for each index and trigger, as
+    `index by_day`, its table and definition. Names are in small letters."""
+
+    names: frozenset[str] = frozenset()
+    objects: Mapping[str, tuple[str, str]] = {}
+
+
+def read_catalog(conn: sqlite3.Connection) -> Catalog:
+    names, objects = [], {}
+    for kind, name, table, definition in ask_rows(conn, _CATALOG):
+        if definition is None:
+            names.append(text_of(name).lower())
+        else:
+            key = f"{text_of(kind)} {text_of(name).lower()}"
+            objects[key] = text_of(table).lower(), text_of(definition)
+    return Catalog(frozenset(names), objects)
+
+
+def find_acting(objects: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """For each table the definitions of its triggers and unique indexes."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(objects):
+        table, definition = objects[name]
+        text = fold_definition(definition)
+        if not text.startswith("create index"):
+            found.setdefault(table, []).append(text)
+    return {table: "\n".join(texts) for table, texts in found.items()}
 
 
 def list_databases(conn: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -40,6 +40,8 @@ CREATES = frozenset(
 )
 CREATE_INDEX = sqlite3.SQLITE_CREATE_INDEX
 DROP_INDEX = sqlite3.SQLITE_DROP_INDEX
+CREATE_TRIGGER = sqlite3.SQLITE_CREATE_TRIGGER
+DROP_TRIGGER = sqlite3.SQLITE_DROP_TRIGGER
 CHANGES = frozenset({INSERT, UPDATE, sqlite3.SQLITE_DELETE})
 DROPS = frozenset({sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_DROP_VTABLE})
 #: These ask about the one table that they are given, and about one index.
@@ -76,6 +78,7 @@ _INDEX_IF_NOT_EXISTS = (
     rf"\bcreate\b{GAP}(?:unique\b{GAP})?index\b{GAP}{_words('if not exists')}{_PLACE}{GAP}"
     rf"\bon\b{GAP}{_NAME}"
 )
+_TRIGGER_IF_NOT_EXISTS = rf"\bcreate\b{GAP}{_words('trigger if not exists')}{_PLACE}"
 _VIRTUAL_IF_NOT_EXISTS = rf"\bcreate\b{GAP}{_words('virtual table if not exists')}{_PLACE}"
 _OF_TYPE = r"type\s*(?:==?\s*'\w+'|in\s*\([^()]*\))"
 #: The list of tables. Statements that SQLite makes for itself read it too, but do not stand in the text.
@@ -101,6 +104,8 @@ class StatementNotes:
     - `created`: tables that a statement creates, if they are not there yet. `dropped`. `filled`: names of tables that
       were written to, created with rows, dropped, or to be dropped if they had been there.
     - `kept`: tables that got or lost an index, and virtual tables that are created if they are not there yet.
+    - `objects`: indexes and triggers that were created, as `index by_day`; `kept_objects` are created if they are not
+      there yet. `has_defined`: one was created or dropped.
     - `looked_up`: tables that were asked for by name; they may be there. `asked`: those whose columns were asked for,
       WHOLE for all. `asked_indexes`: names of indexes.
     - `is_silent`: nothing was prepared on the connection.
@@ -123,6 +128,9 @@ class StatementNotes:
         self.dropped: set[Name] = set()
         self.filled: set[str] = set()
         self.kept: set[Name] = set()
+        self.objects: set[str] = set()
+        self.kept_objects: set[str] = set()
+        self.has_defined = False
         self.looked_up: set[Name] = set()
         self.asked: set[Name] = set()
         self.asked_indexes: set[str] = set()
@@ -202,8 +210,14 @@ class StatementNotes:
             self._indexing = two  # reads of the indexed columns do not count
             if one[:7] != "sqlite_":  # an index of SQLite's own belongs to the table being created
                 self.kept.add((base, two))
+                self._note_object(f"index {one}", base)
+        elif action == CREATE_TRIGGER:
+            self._note_object(f"trigger {one}", base)
         elif action == DROP_INDEX:
             self.kept.add((base, two))
+            self.has_defined = True
+        elif action == DROP_TRIGGER:
+            self.has_defined = True
         elif action == PRAGMA:
             if two and one in TABLE_PRAGMAS:
                 self.looked_up.add((base, two))
@@ -223,6 +237,11 @@ class StatementNotes:
         elif action == TRANSACTION and one == "COMMIT":
             self.has_committed = True
 
+    def _note_object(self, name: str, base: str | None) -> None:
+        self.has_defined = True
+        if base == "main":
+            self.objects.add(name.lower())
+
     def _note_list(self) -> None:
         self.lists_tables = True
         if self._reads_definitions and not is_asked_whether_there():
@@ -232,6 +251,11 @@ class StatementNotes:
         self.asked.add(one)
         if self.tables_of_caller is not None:
             self.tables_of_caller().add(one[1].lower())
+
+    @property
+    def has_altered(self) -> bool:
+        """Whether other tables may be there, or under other names."""
+        return bool(self.created or self.dropped) or self.may_have_renamed
 
     def note_use(self, base: str, table: str, *, is_written: bool = False) -> None:
         """A method has used a table; WHOLE stands for all of the database."""
@@ -310,6 +334,10 @@ class StatementNotes:
         for base, index, table in _compiled(_INDEX_IF_NOT_EXISTS).findall(sql):
             place = read_name(base) if index else None
             self.kept.add((place, read_name(table)))
+            self.kept_objects.add(f"index {read_name(index or base)}")
+        self.kept_objects.update(
+            f"trigger {name}" for _, name in _find_names(_TRIGGER_IF_NOT_EXISTS, sql)
+        )
 
     def finish(self) -> None:
         """The step has ended."""

@@ -12,21 +12,24 @@ import sqlite3
 from contextlib import suppress
 
 from discover_orch.databases.sqlite_calls import (
+    Catalog,
     ask,
     ask_rows,
+    find_acting,
     find_names,
     list_databases,
+    read_catalog,
     text_of,
 )
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import StatementNotes
 from discover_orch.databases.table_content import read_sqlite_tables
-from discover_orch.databases.table_log import FoundTables, TableContent, TableLog
+from discover_orch.databases.table_log import FoundTables, TableContent, TableLog, find_objects
 from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import Any
 
     from discover_orch.databases.sqlite_statements import Name
@@ -66,7 +69,7 @@ class SqliteTableLog(TableLog):
             self._list_databases()
         self._notes = StatementNotes()
         self._notes.on_attach = note_attach
-        self._before: frozenset[str] | None = None  # the tables of `main` when the step began
+        self._before: Catalog | None = None  # of `main`, when the step began
         listen_to_errors()
 
     def begin_step(self) -> None:
@@ -78,7 +81,7 @@ class SqliteTableLog(TableLog):
         try:
             self._pause()
             self._list_databases()
-            self._before = None if conn.in_transaction else self._read_names()
+            self._before = None if conn.in_transaction else read_catalog(conn)
             conn.statements = self._notes
             conn.set_listener(self._notes.authorize)
         except Exception:  # the connection is closed or locked, or its class is the user's own
@@ -91,16 +94,16 @@ class SqliteTableLog(TableLog):
         notes.tables_of_caller = None
         try:
             self._pause()
-            found = find_tables(notes, self._before, self._conn, self._read_names)
+            found = find_tables(notes, self._before, self._conn)
             self._conn.set_listener(None)
             self._conn.statements = None
         except Exception:  # the connection is closed
-            found = find_tables(notes, None, None, frozenset)
+            found = find_tables(notes, None, None)
         found.is_unclear |= not notes.find_bases().isdisjoint(self._in_memory)
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
 
-    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
+    def read_tables(self, names: Collection[str], most_rows: int) -> dict[str, TableContent]:
         try:
             self._pause()
             return read_sqlite_tables(self._conn, names, most_rows)
@@ -109,7 +112,7 @@ class SqliteTableLog(TableLog):
 
     @property
     def names(self) -> frozenset[str]:
-        return self._before or frozenset()
+        return self._before.names if self._before else frozenset()
 
     def read_version(self) -> int | None:
         try:
@@ -128,32 +131,38 @@ class SqliteTableLog(TableLog):
         """Stop listening: orch asks."""
         self._conn.set_listener(None, is_exclusive=True)
 
-    def _read_names(self) -> frozenset[str]:
-        return find_names(self._conn, "sqlite_master")
-
 
 def find_tables(
-    notes: StatementNotes,
-    before: frozenset[str] | None,
-    conn: sqlite3.Connection | None,
-    read_names: Callable[[], frozenset[str]],
+    notes: StatementNotes, catalog: Catalog | None, conn: sqlite3.Connection | None
 ) -> FoundTables:
-    """What the statements of one connection did to the tables of its main database.
+    """What the statements of one connection did to the main database.
 
-    `before` are the names of these when the step began, and `read_names` gives those of now. `conn` answers questions.
-    Where the database is locked or the connection closed there are none, and the step is unclear.
+    `catalog` is what was there when the step began. `conn` answers questions. Where the database is locked or the
+    connection closed there are none, and the step is unclear.
     """
-    read, written = notes.read.copy(), notes.written | notes.created | notes.dropped
-    if before is None or conn is None:
-        used, is_unclear = _display_names(written), not notes.is_silent
-        return FoundTables(
-            read=_display_names(read), written=used, changed=used, is_unclear=is_unclear
-        )
+    if catalog is None or conn is None:
+        used = _display_names(notes.written | notes.created | notes.dropped)
+        read, is_unclear = _display_names(notes.read), not notes.is_silent
+        return FoundTables(read=read, written=used, changed=used, is_unclear=is_unclear)
     looked_up = {*notes.looked_up, *_split_names(_not_found)}
+    is_same = not (notes.has_altered or notes.has_defined or looked_up)
+    present = catalog if is_same else read_catalog(conn)
+    found = _find_tables(notes, catalog.names, present.names, looked_up, conn)
+    if notes.has_altered or notes.has_defined or notes.kept_objects:
+        found.add(_find_objects(notes, catalog, present))
+    return found
+
+
+def _find_tables(
+    notes: StatementNotes,
+    before: frozenset[str],
+    now: frozenset[str],
+    looked_up: set[Name],
+    conn: sqlite3.Connection,
+) -> FoundTables:
+    read, written = notes.read.copy(), notes.written | notes.created | notes.dropped
     read |= _find_asked(notes, before, conn)
     bare = {name for base, name in read if base is None}
-    has_altered = bool(notes.created or notes.dropped) or notes.may_have_renamed
-    now = read_names() if has_altered or looked_up else before
     temporary: frozenset[str] = frozenset()
     if bare or looked_up:
         temporary = find_names(conn, "sqlite_temp_master")
@@ -164,7 +173,7 @@ def find_tables(
     written -= skipped - notes.written
     if notes.may_have_renamed:  # SQLite does not report the new name of a table
         written |= {(MAIN, name) for name in now - before}
-    if has_altered:
+    if notes.has_altered:
         there = before | now | {WHOLE}
         read, written = _keep_there(read, there), _keep_there(written, there)
     # For `SELECT count(*) FROM name`, SQLite does not report the database of the table.
@@ -192,6 +201,16 @@ def find_tables(
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
     )
+
+
+def _find_objects(notes: StatementNotes, before: Catalog, now: Catalog) -> FoundTables:
+    """The indexes and triggers that were made, changed, or dropped with their table."""
+    then, there = before.objects, now.objects
+    made = {one for one in there if one in notes.objects or then.get(one) != there[one]}
+    kept = notes.kept_objects & there.keys()
+    tables = {there[one][0] for one in made | kept}
+    gone = then.keys() - there.keys()
+    return find_objects(made, gone, kept, tables, find_acting(then), find_acting(there))
 
 
 def _find_missed(looked_up: set[Name], now: frozenset[str], temporary: frozenset[str]) -> set[str]:

@@ -33,6 +33,8 @@ _SAVEPOINT = (
 )
 _PART = r"""'[^']*(?:'|$)|"[^"]*(?:"|$)|`[^`]*(?:`|$)|\[[^\]]*(?:\]|$)|--[^\n]*|/\*.*?(?:\*/|$)|;"""
 
+_LITERAL = r"""('(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\])|(?:--[^\n]*|/\*.*?\*/|\s)+"""
+
 READS = "reads"  # nothing that a rollback could undo
 CHANGES = "changes"
 SETS = "sets"  # something that cannot be set inside a transaction
@@ -96,6 +98,16 @@ def split_script(script: str) -> Iterator[str]:
             start = part.end()
     if script[start:].strip():
         yield script[start:]
+
+
+def fold_definition(sql: str) -> str:
+    """The text of a definition without comments, layout and capitals, which mean nothing outside of quotes."""
+    parts: list[str] = []
+    end = 0
+    for part in re.finditer(_LITERAL, sql, _FLAGS):
+        parts += sql[end : part.start()].lower(), part[1] or " "
+        end = part.end()
+    return "".join((*parts, sql[end:].lower()))
 
 
 def _read_pragma(sql: str) -> Statement:

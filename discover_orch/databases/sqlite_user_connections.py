@@ -13,7 +13,12 @@ import sqlite3
 from contextlib import closing, suppress
 from weakref import ref
 
-from discover_orch.databases.sqlite_calls import OrdinaryConnection, find_names, quote_path
+from discover_orch.databases.sqlite_calls import (
+    Catalog,
+    OrdinaryConnection,
+    quote_path,
+    read_catalog,
+)
 from discover_orch.databases.sqlite_connection import Connection, adopt
 from discover_orch.databases.sqlite_statements import StatementNotes
 from discover_orch.databases.sqlite_tables import (
@@ -75,8 +80,8 @@ class OwnConnections(TableLog):
         self.is_interrupted: Callable[[], bool] | None = None
         self._path = ""  # the real path of the project's database
         self._heard: list[tuple[ref[Connection], StatementNotes]] = []
-        #: The names of tables before the first use in a step; None where they are not known.
-        self._before: frozenset[str] | None = None
+        #: What was there before the first use in a step; None where that is not known.
+        self._before: Catalog | None = None
         self._is_used = False  # in this step
         listen_to_errors()
         _own = self
@@ -100,7 +105,7 @@ class OwnConnections(TableLog):
     def begin(self) -> None:
         """A connection is about to be opened."""
         if not self._heard:
-            self._before = self._find_names()
+            self._before = self._read_catalog()
 
     def add(self, conn: sqlite3.Connection) -> None:
         adopted = adopt(conn)
@@ -131,7 +136,7 @@ class OwnConnections(TableLog):
         kept = [conn for one, _ in self._heard if (conn := one()) is not None]
         self._heard.clear()
         if kept:
-            self._before = self._find_names()
+            self._before = self._read_catalog()
             for conn in kept:
                 self._hear(conn)
 
@@ -157,7 +162,7 @@ class OwnConnections(TableLog):
         used = [notes for _, notes in self._heard if not notes.is_silent]
         if used:
             self._ask(lambda conn: self._resolve(used, conn))
-            self._before = self._find_names()
+            self._before = self._read_catalog()
             for notes in used:
                 notes.clear()
             self._is_used = True
@@ -166,14 +171,12 @@ class OwnConnections(TableLog):
     def _resolve(self, used: list[StatementNotes], conn: sqlite3.Connection | None) -> None:
         for notes in used:
             notes.finish()
-            found = find_tables(
-                notes, self._before, conn, lambda: _find_main_names(conn) or frozenset()
-            )
+            found = find_tables(notes, self._before, conn)
             self.has_written |= bool(found.written)
             self._found.add(found)
 
-    def _find_names(self) -> frozenset[str] | None:
-        return self._ask(_find_main_names) if os.path.exists(self._path) else frozenset()
+    def _read_catalog(self) -> Catalog | None:
+        return self._ask(_read_catalog) if os.path.exists(self._path) else Catalog()
 
     def _ask(self, question: Callable[[sqlite3.Connection | None], Any]) -> Any:
         """The answer of the file, on a connection of its own: those of the tool may be closed, or in a transaction."""
@@ -185,6 +188,6 @@ class OwnConnections(TableLog):
             return question(None)
 
 
-def _find_main_names(conn: sqlite3.Connection | None) -> frozenset[str] | None:
+def _read_catalog(conn: sqlite3.Connection | None) -> Catalog | None:
     """None where nothing can be asked."""
-    return None if conn is None else find_names(conn, "sqlite_master")
+    return None if conn is None else read_catalog(conn)

@@ -11,15 +11,23 @@ import marshal
 import sqlite3
 from contextlib import suppress
 
-from discover_orch.databases.sqlite_calls import ask_rows, quote, text_of
+from discover_orch.databases.sqlite_calls import (
+    ask_rows,
+    find_acting,
+    quote,
+    read_catalog,
+    text_of,
+)
+from discover_orch.databases.sqlite_text import fold_definition
 from discover_orch.databases.table_log import TableContent
 from discover_orch.model.encoding import blake2b
 from discover_orch.model.parameter import MASK, is_secret_name
+from discover_orch.model.table_keys import acting_name, is_object
 from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
     Ask = Callable[[str], list[tuple[Any, ...]]]
@@ -34,26 +42,37 @@ HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 500
 
 
 def read_sqlite_tables(
-    conn: sqlite3.Connection, names: Iterable[str], most_rows: int
+    conn: sqlite3.Connection, names: Collection[str], most_rows: int
 ) -> dict[str, TableContent]:
-    """Of those of these tables that are in the main database. Views have no content: what they show is in tables."""
+    """Of those of these tables that are in the main database. Views, indexes and triggers have no content but their
+    definition: what a view shows is in tables."""
     found = {}
     before = conn.text_factory
     try:
+        has_objects = any(is_object(name) for name in names)
+        objects = read_catalog(conn).objects if has_objects else {}
+        acting = {acting_name(table): text for table, text in find_acting(objects).items()}
         for name in names:
-            texts = "'" + name.replace("'", "''") + "'"
+            bare = name.partition(" ")[2] if is_object(name) else name
+            texts = "'" + bare.replace("'", "''") + "'"
+            if name in acting:
+                found[name] = TableContent(version=join_version(acting[name]))
+                continue
             conn.text_factory = str
             with suppress(sqlite3.Error, UnicodeError):
                 rows = ask_rows(
                     conn,
-                    "SELECT sql FROM main.sqlite_master WHERE type = 'table' "
-                    f"AND name = {texts} COLLATE NOCASE",
+                    f"SELECT type, sql FROM main.sqlite_master WHERE name = {texts} COLLATE NOCASE",
                 )
                 if not rows:
                     continue
                 query = f"SELECT name FROM pragma_table_xinfo({texts}, 'main')"
                 columns = [text_of(column) for (column,) in ask_rows(conn, query)]
-                definition = text_of(rows[0][0])
+                definition = text_of(rows[0][1])
+                if text_of(rows[0][0]) != "table":
+                    text = fold_definition(definition)
+                    found[name] = TableContent(version=join_version(text, *columns))
+                    continue
                 version = _hash_sqlite_table(conn, name, definition, columns, most_rows)
                 conn.text_factory = _decode
                 head = read_head(
@@ -94,8 +113,11 @@ def _hash_sqlite_table(
     return hasher.hexdigest()
 
 
-def read_postgres_table(ask: Ask, shown: str, oid: int, most_rows: int) -> TableContent:
-    """Of the table with this number, whose name is safe to use as the server quotes it."""
+def read_postgres_table(
+    ask: Ask, shown: str, oid: int, most_rows: int, *, is_view: bool = False
+) -> TableContent:
+    """Of the table with this number, whose name is safe to use as the server quotes it. A view has no content but its
+    definition: what it shows is in tables."""
     columns = ask(
         f"SELECT {oid}::regclass::text, attname, attname || ' ' || format_type(atttypid, atttypmod) "
         "|| attnotnull::text FROM pg_catalog.pg_attribute "
@@ -103,6 +125,9 @@ def read_postgres_table(ask: Ask, shown: str, oid: int, most_rows: int) -> Table
     )
     table = columns[0][0] if columns else ask(f"SELECT {oid}::regclass::text")[0][0]
     definition = ",".join(one[2] for one in columns)
+    if is_view:
+        [[query]] = ask(f"SELECT pg_catalog.pg_get_viewdef({oid})")
+        return TableContent(version=join_version(definition, query))
     head = read_head(ask, shown, table, [one[1] for one in columns], is_sqlite=False)
     return TableContent(version=_hash_postgres_table(ask, table, definition, most_rows), head=head)
 

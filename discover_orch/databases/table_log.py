@@ -8,12 +8,12 @@ import sys
 from msgspec import Struct, field
 
 from discover_orch.model.observation import UNCLEAR, Use
-from discover_orch.model.table_keys import is_counted
+from discover_orch.model.table_keys import acting_name, is_counted
 from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from types import FrameType
 
     from discover_orch.model.observation import Kind
@@ -106,6 +106,28 @@ class FoundTables(Struct, kw_only=True):
             yield UNCLEAR
 
 
+def find_objects(
+    made: Collection[str],
+    gone: Collection[str],
+    kept: Collection[str],
+    tables: Collection[str],
+    acted: Mapping[str, str],
+    acting: Mapping[str, str],
+) -> FoundTables:
+    """What a step did to things that are neither tables nor views: those that it `made` or changed, that are `gone`,
+    and that it would have made if they had not been there. `tables`: those to which they belong. `acted` and `acting`:
+    the definitions of all that `acting_name` stands for, for each table, as the step began and ended."""
+    changed = {one for one in {*acted, *acting} if acted.get(one) != acting.get(one)}
+    same = {acting_name(one) for one in tables if one in acting and one not in changed}
+    written = {*made, *gone, *map(acting_name, changed)}
+    return FoundTables(
+        written=written,
+        changed=written,
+        dropped={*gone, *map(acting_name, changed.difference(acting))},
+        kept={*kept} | same,
+    )
+
+
 class TableContent(Struct, frozen=True, kw_only=True):
     """What is known of what a table contains. `version` is None where it is too large or cannot be read, and `head`
     where it cannot be read."""
@@ -161,7 +183,7 @@ class TableLog:
         """Whether it has written, as far as that is known."""
         return False
 
-    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
+    def read_tables(self, names: Collection[str], most_rows: int) -> dict[str, TableContent]:
         """What those of these tables contain that can be read; one with more than so many rows has no version. Asked
         after `resolve`."""
         return {}

@@ -25,7 +25,7 @@ from discover_orch.model.observation import (
     Use,
 )
 from discover_orch.model.parameter import is_secret_name
-from discover_orch.model.table_keys import WHOLE, table_key, table_name
+from discover_orch.model.table_keys import WHOLE, is_object, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import step_versions
@@ -267,7 +267,7 @@ def _with_tables(
         tables_found=tuple(_names(both, "table", "found")),
         tables_inserted=tuple(_names(own, "table", "inserted")),
         tables_created=tuple(_names(own, "table", "created")),
-        tables_dropped=tuple(_names(own, "table", "dropped")),
+        tables_dropped=tuple(one for one in _names(own, "table", "dropped") if not is_object(one)),
         tables_kept=tuple(kept),
         lists_tables=bool(_names(both, "table", "listed")),
     )

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import MADE, WRITTEN, Observation
-from discover_orch.model.table_keys import WHOLE, table_key
+from discover_orch.model.table_keys import WHOLE, is_object, table_key
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Step
@@ -73,7 +73,7 @@ def find_writes(
             )
         if seen.is_unclear:
             found[table_key(database, WHOLE)] = Write(ended, EXISTS)
-        if dropped or seen.find("table", "created"):
+        if not all(map(is_object, (*dropped, *seen.names("table", "created")))):
             found[table_key(database, "")] = Write(ended, EXISTS)  # the list of tables
     if end.has_passed and tool.outputs:
         versions = Versions(root)

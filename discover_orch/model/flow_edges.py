@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.dataflow import Dataflow, union
-from discover_orch.model.table_keys import WHOLE, named_table
+from discover_orch.model.table_keys import WHOLE, acting_name, named_table
 
 
 def edges(
@@ -196,6 +196,7 @@ class Written:
         for table in flow.tables_written:
             only_inserts = table in flow.tables_inserted
             found |= self.of_table(table, self._changed if only_inserts else self._tables)
+            found.update(self._tables.get(acting_name(table), ()))
         for table in flow.tables_missed:
             found |= self._of_missed(table)
         if flow.lists_tables:

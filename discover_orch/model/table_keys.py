@@ -1,5 +1,8 @@
 """The names of tables as they are shown and remembered, with the schema where it is not the usual one; and their keys:
-`table:3:raw` in database 3 of the project."""
+`table:3:raw` in database 3 of the project.
+
+What else tools make in a database has such names and keys too, with its kind before the name: `table:3:index by_day`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ WHOLE = "*"
 #: Tables that orch and the databases keep for themselves. They never count.
 OWN_TABLE = "orch_memory"
 SYSTEM_PREFIX = "sqlite_"
-#: What stands before the name of something that is no table and no view; it counts as a table without rows.
-OBJECTS = ("macro ", "sequence ", "type ", "index ")
+#: How the names of things begin that are neither tables nor views. Their version is their definition.
+OBJECTS = ("function ", "index ", "macro ", "sequence ", "trigger ", "type ")
+#: Before the name of a table: what decides what happens when rows are written to it. Who writes them uses that too.
+_ACTING = "trigger or index on "
 
 
 def is_counted(name: str) -> bool:
@@ -20,9 +25,9 @@ def is_counted(name: str) -> bool:
 
 def shown_table(name: str) -> str:
     """`table raw`, as part of a sentence."""
-    if name.startswith(OBJECTS):
-        return name
-    return "the database" if name == WHOLE else f"table {name}"
+    if name == WHOLE:
+        return "the database"
+    return name if is_object(name) else f"table {name}"
 
 
 def named_table(name: str) -> str:
@@ -39,6 +44,25 @@ def table_key(number: int, name: str) -> str:
 def table_name(key: str) -> str:
     """The name of the table of a key; "" for the list of tables."""
     return key.split(":", 2)[2]
+
+
+def acting_name(table: str) -> str:
+    """The name of all triggers and unique indexes of a table together."""
+    return f"{_ACTING}{table}"
+
+
+def acting_key(key: str) -> str:
+    """The key of the same, for the key of a table."""
+    return f"{database_of(key)}{_ACTING}{table_name(key)}"
+
+
+def is_object(name: str) -> bool:
+    """Whether this is no table and no view: the list of tables does not have it."""
+    return name.startswith(OBJECTS)
+
+
+def is_acting(key: str) -> bool:
+    return key.startswith("table:") and table_name(key).startswith(_ACTING)
 
 
 def is_table_list(key: str) -> bool:

@@ -15,7 +15,7 @@ from io import FileIO
 from msgspec import Struct
 
 from discover_orch.model.encoding import blake2b, short_hash
-from discover_orch.model.table_keys import OWN_TABLE
+from discover_orch.model.table_keys import OWN_TABLE, acting_name
 from discover_orch.state.sealed_files import open_nonblocking
 
 _SQLITE = b"SQLite format 3\0"
@@ -147,8 +147,8 @@ def _count_changes(full: str, header: bytes) -> int:
 
 
 def read_tables(root: str, path: str) -> frozenset[str] | None:
-    """The tables and views of a SQLite file, in small letters; None where they cannot be read: the file is locked,
-    damaged or no SQLite file, or reading it would take a recovery that only a writer may do."""
+    """The tables and what else a SQLite file contains, by the names of `table_keys`; None where it cannot be read: it
+    is locked, damaged or no SQLite file, or reading it would take a recovery that only a writer may do."""
     full = os.path.join(root, path)
     before = read_database(root, path)
     if before is None:
@@ -192,8 +192,15 @@ def _query_tables(full: str, options: str) -> frozenset[str] | None:
     except sqlite3.Error:
         return None
     try:
-        rows = conn.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
-        names = {name.lower() for (name,) in rows}
+        rows = conn.execute("SELECT type, name, tbl_name FROM sqlite_master WHERE sql IS NOT NULL")
+        names = set()
+        for kind, name, table in rows:
+            is_table = kind in ("table", "view")
+            names |= (
+                {name.lower()}
+                if is_table
+                else {f"{kind} {name.lower()}", acting_name(table.lower())}
+            )
     except (sqlite3.Error, UnicodeDecodeError):
         return None
     finally:

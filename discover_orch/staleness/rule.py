@@ -14,7 +14,9 @@ from msgspec.structs import replace
 
 from discover_orch.model.table_keys import (
     WHOLE,
+    acting_key,
     database_of,
+    is_acting,
     is_all_tables,
     is_table_list,
     table_name,
@@ -197,7 +199,10 @@ class Judge:
             tables = writers.in_database(key) if is_each else []
             found.update(dict.fromkeys(tables or [key]))
         writes = self._result.writes.items()
-        found.update(dict.fromkeys(key for key, write in writes if not write.is_unread))
+        # Who makes one trigger does not depend on the others of its table.
+        own = (key for key, write in writes if not (write.is_unread or is_acting(key)))
+        found.update(dict.fromkeys(own))
+        found.update(dict.fromkeys(one for one in find_acting(self._result) if one in writers))
         return found
 
     def find_adds(self, key: Key) -> Write | None:
@@ -319,6 +324,11 @@ class Judge:
         return found
 
 
+def find_acting(result: ToolResult) -> Iterator[Key]:
+    """What decides what happens to the rows that the tool writes to tables."""
+    return (acting_key(key) for key in result.writes if key.startswith("table:"))
+
+
 def find_edited(key: Key, writers: Writers, now: str, version_of: VersionOf) -> Writer | None:
     """The last writer of the file, if it has other content than that one left, and no tool did it. A log may be added
     to, and the file of a database is not edited by hand. `now` is its present mark."""
@@ -389,7 +399,8 @@ def find_left_over(
     found: dict[str, list[Writer]] = {}
     if success is None or not left:
         return
-    for key in sorted({*used_files(success.inputs), *success.tables} & left.keys()):
+    used = {*used_files(success.inputs), *success.tables, *find_acting(result)}
+    for key in sorted(used & left.keys()):
         last = left[key]
         if last.module == result.module or not is_left(last):
             continue

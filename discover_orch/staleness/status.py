@@ -36,6 +36,7 @@ from discover_orch.staleness.rule import (
     Judge,
     Reason,
     compare,
+    find_acting,
     find_left_behind,
     find_left_over,
     find_unlike,
@@ -175,7 +176,8 @@ class Status:
         """What the tool is known to use or write."""
         success = self._results[module].success
         inputs = success.inputs.other if success else {}
-        return {*self._judge_of(module).find_used(with_tried=True), *inputs}
+        used = self._judge_of(module).find_used(with_tried=True)
+        return {*used, *inputs, *find_acting(self._results[module])}
 
     def may_follow_unseen(self, module: str) -> bool:
         """Whether the tool may be stale because one upstream has passed, whatever that wrote."""

@@ -87,7 +87,7 @@ WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
         (["ALTER TABLE u RENAME TO w"], used_tables(tables_written=("u", "w"), tables_created=("w",), tables_dropped=("u",))),
         (["CREATE TABLE IF NOT EXISTS t (a int)"], used_tables(tables_kept=("t",))),
         (["CREATE TABLE t (a int)"], used_tables(is_unclear=True)),
-        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], used_tables(tables_kept=("t",))),
+        (["CREATE INDEX IF NOT EXISTS i ON t (a)"], used_tables(tables_kept=("t",), tables_written=("index i",))),
         (["SELEC 1", "SELECT a FROM t"], used_tables(tables_read=("t",), is_unclear=True)),
         ([("SELECT a %% 2 FROM t WHERE a = %s", [1])], used_tables(tables_read=("t",))),
         ([sql.SQL("SELECT a FROM {}").format(sql.Identifier("t"))], used_tables(tables_read=("t",))),

@@ -12,6 +12,7 @@ import pytest
 from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_tables import SqliteTableLog
+from discover_orch.model.table_keys import is_object
 from tests.support.seen import Seen, used_tables
 
 SCHEMA = """
@@ -116,10 +117,16 @@ def look(conn: Connection) -> Look:
         ("ALTER TABLE t ADD COLUMN c", "", "t"),
         ("ALTER TABLE t RENAME TO renamed", "", "renamed t"),
         ("ALTER TABLE t RENAME COLUMN b TO c", "", "t"),
-        ("CREATE INDEX i ON t(a)", "", ""),
-        ("CREATE INDEX i ON t(a + b) WHERE b > 1", "", ""),
-        ("CREATE TRIGGER h AFTER INSERT ON t BEGIN DELETE FROM u; END", "", ""),
-        ("DROP TRIGGER g", "", ""),
+        ("CREATE INDEX i ON t(a)", "", "index i"),
+        ("CREATE INDEX I ON t(a + b) WHERE b > 1", "", "index i"),
+        ("CREATE UNIQUE INDEX i ON t(a)", "", "index i, trigger or index on t"),
+        (
+            "CREATE TRIGGER h AFTER INSERT ON t BEGIN DELETE FROM u; END",
+            "",
+            "trigger h, trigger or index on t",
+        ),
+        ("DROP TRIGGER g", "", "trigger g, trigger or index on watched"),
+        ("DROP TABLE watched", "", "trigger g, trigger or index on watched, watched"),
         ("ANALYZE", "", ""),
         ("REINDEX", "", ""),
         ("PRAGMA user_version = 3", "", ""),
@@ -143,7 +150,8 @@ def test_each_statement_has_its_tables(
         assert "f" in seen_written
         assert all(one.startswith("f") for one in seen_read + seen_written)
     else:
-        assert (seen_read, seen_written) == (read.split(), written.split())
+        names = written.split(", ") if ", " in written or "index" in written else written.split()
+        assert (seen_read, seen_written) == (read.split(), names)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +164,10 @@ def test_each_statement_has_its_tables(
         (["CREATE TABLE x(a)", "DROP TABLE u", "ALTER TABLE x RENAME TO u"], "", "u"),
         (["CREATE TEMP TABLE x(a)", "INSERT INTO x SELECT a FROM t", "SELECT count(*) FROM x"], "t", ""),
         (["CREATE TEMP TABLE u(a)", "SELECT count(*) FROM u"], "", ""),
-        (["CREATE INDEX i ON t(a)", "SELECT a FROM t"], "t", ""),
+        (["CREATE INDEX i ON t(a)", "DROP INDEX i", "SELECT a FROM t"], "t", ""),
         (["CREATE TABLE IF NOT EXISTS t(a)", "UPDATE u SET a = 1"], "", "u"),
         (["CREATE TABLE IF NOT EXISTS t(a)", "DROP TABLE IF EXISTS u"], "", "u"),
-        (["CREATE TABLE IF NOT EXISTS t(a)", "CREATE INDEX i ON u(a)"], "", ""),
+        (["CREATE TABLE IF NOT EXISTS t(a)", "CREATE INDEX i ON u(a)", "DROP INDEX i"], "", ""),
         (["CREATE TABLE IF NOT EXISTS t(a)", "DROP VIEW v", "CREATE TABLE w(a UNIQUE)"], "", "v w"),
         (["CREATE VIEW IF NOT EXISTS v AS SELECT 1", "CREATE TABLE w AS SELECT a FROM u"], "u", "w"),
         (["CREATE TABLE x(a)", "SELECT count(*) FROM x", "SELECT count(*) FROM t"], "t x", "x"),
@@ -230,7 +238,8 @@ def test_a_table_that_is_there_already_is_not_written_by_what_is_made_next(
         found = look(statement)
     else:
         found = look(attach, skipped, statement)
-    assert set(found[1]) - {"log"} == set(written.split()) - {"log"}
+    tables = {one for one in found[1] if not is_object(one)}
+    assert tables - {"log"} == set(written.split()) - {"log"}
 
 
 # Tables that are not there.
@@ -467,4 +476,4 @@ def test_an_index_that_is_there_keeps_its_table(
     use: Callable[..., Seen], conn: Connection, sql: str
 ) -> None:
     conn.execute("CREATE INDEX i ON t(a)")
-    assert use(sql) == used_tables(tables_kept=("t",))
+    assert use(sql) == used_tables(tables_kept=("t", "index i"))
