@@ -21,15 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
+#: Whether there may be any: in most databases there are none, and then nothing more is asked.
+HAS_OBJECTS = """
+EXISTS (SELECT FROM pg_catalog.pg_proc WHERE oid >= 16384)
+OR EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid >= 16384 AND NOT indisprimary)
+OR EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE NOT tgisinternal)
+OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typtype IN ('e', 'd', 'r') AND oid >= 16384)
+OR EXISTS (SELECT FROM pg_catalog.pg_class WHERE relkind IN ('c', 'S') AND oid >= 16384)
+"""
 #: As JSON. What belongs to a table, a constraint or an extension is not listed by itself. A function's definition
 #: contains its body, an aggregate's the functions that it calls.
 OBJECTS = """
-coalesce((SELECT json_agg(json_build_array(
+SELECT coalesce(json_agg(json_build_array(
     o.kind, n.nspname, o.name, o.oid::int8, o.made, coalesce(
         CASE WHEN o.made <= 2 OR f.made - now.begun > 2147483648 THEN false
         WHEN f.made < now.until THEN txid_status(f.made) = 'in progress' ELSE true END, false),
     o.definition, o."table", o.acts
-)) FROM (
+)), '[]')::text FROM (
     SELECT 'function' AS kind, p.pronamespace AS namespace, p.proname AS name, p.oid, p.xmin::text::int8 AS made,
         CASE WHEN a.aggfnoid IS NULL THEN pg_catalog.pg_get_functiondef(p.oid) ELSE concat_ws(' ',
             pg_catalog.pg_get_function_arguments(p.oid), a.aggtransfn, a.aggfinalfn, a.agginitval,
@@ -79,7 +87,6 @@ CROSS JOIN LATERAL (
     SELECT FROM pg_catalog.pg_depend d
     WHERE d.classid = o.class AND d.objid = o.oid AND (
         d.deptype IN ('e', 'i') OR d.deptype = 'a' AND o.kind = 'sequence'))
-), '[]')
 """
 #: Of tables and views: what their definition mentions.
 TEXTS = """

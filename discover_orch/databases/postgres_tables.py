@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from discover_orch.databases.postgres_objects import (
+    HAS_OBJECTS,
     OBJECTS,
     TEXTS,
     Object,
@@ -30,6 +31,7 @@ from discover_orch.databases.table_log import (
     FoundTables,
     TableContent,
     TableLog,
+    find_sought,
     is_asked_whether_there,
 )
 from discover_orch.model.table_keys import WHOLE
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 USE = f"""
 SELECT json_build_object('path', current_schemas(false), 'schemas', (
     SELECT json_agg(nspname) FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
-), 'objects', {OBJECTS}, 'tables', coalesce(json_agg(json_build_array(
+), 'has_objects', {HAS_OBJECTS}, 'tables', coalesce(json_agg(json_build_array(
     coalesce(t.oid, l.relation)::int8, t.nspname, t.relname, t.relkind::text, t.inhparent::int8,
     coalesce(l.modes, '{{}}'),
     coalesce(t.scans, 0), coalesce(t.rows, 0), coalesce(t.inserted, 0), coalesce(t.changed, 0), coalesce(t.deleted, 0)
@@ -146,7 +148,7 @@ class Use(msgspec.Struct, frozen=True):
 
     path: tuple[str, ...]
     schemas: tuple[str, ...]
-    objects: tuple[Object, ...]
+    has_objects: bool
     tables: tuple[Table, ...]
 
 
@@ -158,6 +160,13 @@ def ask_use(conn: Any) -> Use:
     """What the open transaction has used, or a new one in which nothing is used. Raises what psycopg raises."""
     [[text]] = ask_rows(conn, USE)
     return msgspec.json.decode(text, type=Use)  # of an SQL_ASCII database it is bytes
+
+
+def ask_objects(conn: Any, use: Use) -> tuple[Object, ...]:
+    if not use.has_objects:
+        return ()
+    [[text]] = ask_rows(conn, OBJECTS)
+    return msgspec.json.decode(text, type=tuple[Object, ...])
 
 
 def ask_rows(conn: Any, sql: str) -> list[tuple[Any, ...]]:
@@ -224,10 +233,16 @@ class PostgresLog(TableLog):
         self._was_unasked = self._is_unasked
         self._is_unasked |= not notes.is_setting
         self._has_conflicts |= notes.has_conflict
-        self._lists_tables |= notes.lists_tables
         names = [lookup.find_name(params) for lookup in notes.lookups]
-        self._lists_tables |= None in names
-        self._missed.update(name for name in names if isinstance(name, str))
+        schemas = [lookup.find_name(params) for lookup in notes.schemas]
+        if notes.lists_tables or None in (*names, *schemas):
+            sought = find_sought()
+            self._lists_tables |= sought is None
+            names += sought or ()
+        places = [f"{one}." for one in schemas if isinstance(one, str)] or [""]
+        self._missed.update(
+            place + name for name in names if isinstance(name, str) for place in places
+        )
         if notes.asks_columns and not is_asked_whether_there():
             self._asked.update(WHOLE if one is None else one for one in names or [None])
 
@@ -333,10 +348,10 @@ class PostgresLog(TableLog):
         self._path.update(dict.fromkeys(use.path))
         self._schemas.update(dict.fromkeys(use.schemas))
         now = {one.oid: one for one in use.tables}
-        self._objects = use.objects
+        self._objects = ask_objects(self._conn, use)
         if self._before is None:
-            self._before, self._objects_before = now, use.objects
-            self._words = set() if has_named(use.objects) else None
+            self._before, self._objects_before = now, self._objects
+            self._words = set() if has_named(self._objects) else None
         if self._start is None:
             self._start = self._last = now
         self._read.update(oid for oid, one in now.items() if one.since(self._last.get(oid)).is_read)
@@ -444,5 +459,6 @@ def list_tables(conn: Any) -> tuple[str, ...]:
     """The tables, views and objects of the database, as they are shown."""
     with conn.transaction():
         use = ask_use(conn)
+        objects = ask_objects(conn, use)
     shown = {one.oid: one.shown for one in use.tables if one.name is not None}
-    return *shown.values(), *find_definitions(use.objects, shown)
+    return *shown.values(), *find_definitions(objects, shown)

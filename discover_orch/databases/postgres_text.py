@@ -47,9 +47,12 @@ _COLUMNS = re.compile(
     r'information_schema"?\s*\.\s*"?(?!(?:tables|views|schemata)\b)\w+)\b',
     re.I,
 )
-_OF_SCHEMA = re.compile(r"\b(?:nspname|schemaname|table_schema)\s*(?:=|\bin\b)", re.I)
 _PLACE = r"%(?:\(\w+\))?[sbt]"
 _VALUE = rf"(?:'[^']*'|{_PLACE})(?:::\w+)?"
+_OF_SCHEMA = re.compile(
+    rf"\b(?:nspname|schemaname|table_schema)(?:::\w+)?\s*(?:=|\bin\b)(?P<given>\s*\(?\s*{_VALUE}(?:\s*,\s*{_VALUE})*)?",
+    re.I,
+)
 _NAME = r"(?:relname|tablename|viewname|matviewname|table_name)"
 _OID = r"(?:attrelid|adrelid|conrelid|indrelid)"
 _LOOKUP = re.compile(rf"(?:\bto_regclass\s*\(\s*{_VALUE}|\b{_NAME}(?:::\w+)?\s*=\s*{_VALUE})", re.I)
@@ -83,7 +86,7 @@ class Lookup(NamedTuple):
 class TextNotes(NamedTuple):
     """`end` is the first statement that ends the transaction. `rolls_back`: to a savepoint; `has_several`: where it is
     one of several statements. `is_setting`: it uses no table. `asks_columns`: what columns tables have, those of
-    `lookups` or all."""
+    `lookups` or all. `schemas`: those in which these are looked for; the path of the connection if there are none."""
 
     end: str = ""
     rolls_back: bool = False
@@ -94,6 +97,7 @@ class TextNotes(NamedTuple):
     lists_tables: bool = False
     asks_columns: bool = False
     lookups: tuple[Lookup, ...] = ()
+    schemas: tuple[Lookup, ...] = ()
 
 
 def read_text(text: str) -> TextNotes:
@@ -104,7 +108,9 @@ def _read(text: str) -> TextNotes:
     ends = _find_ends(text) if _MAY_END.search(text) else []
     lists = _LISTS.search(text) is not None
     asks_columns = lists and _COLUMNS.search(text) is not None
-    is_sure = not (_UNSURE if asks_columns else _OF_SCHEMA).search(text)
+    is_sure = not _UNSURE.search(text)
+    if not asks_columns:
+        is_sure &= all(one["given"] for one in _OF_SCHEMA.finditer(text))
     lookup = _LOOKUP_OF_COLUMNS if asks_columns else _LOOKUP
     lookups = tuple(_find_lookups(lookup, text)) if lists and is_sure else ()
     return TextNotes(
@@ -117,6 +123,7 @@ def _read(text: str) -> TextNotes:
         lists_tables=lists and not lookups,
         asks_columns=asks_columns,
         lookups=lookups,
+        schemas=tuple(_find_lookups(_OF_SCHEMA, text)) if lookups and not asks_columns else (),
     )
 
 

@@ -31,9 +31,8 @@ CONNECTION_NAMES = frozenset(vars(sqlite3.Connection))
 
 _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
 #: The indexes of SQLite's own have no definition.
-_CATALOG = (
-    "SELECT type, name, tbl_name, CASE WHEN type IN ('index', 'trigger') THEN sql END "
-    "FROM main.sqlite_master WHERE sql IS NOT NULL"
+_OBJECTS = (
+    "SELECT type, name, tbl_name, sql FROM main.sqlite_master WHERE type IN ('index', 'trigger')"
 )
 
 
@@ -110,14 +109,12 @@ class Catalog(NamedTuple):
 
 
 def read_catalog(conn: sqlite3.Connection) -> Catalog:
-    names, objects = [], {}
-    for kind, name, table, definition in ask_rows(conn, _CATALOG):
-        if definition is None:
-            names.append(text_of(name).lower())
-        else:
-            key = f"{text_of(kind)} {text_of(name).lower()}"
-            objects[key] = text_of(table).lower(), text_of(definition)
-    return Catalog(frozenset(names), objects)
+    rows = [tuple(map(text_of, row)) for row in ask_rows(conn, _OBJECTS) if row[3] is not None]
+    objects = {
+        f"{kind} {name.lower()}": (table.lower(), definition)
+        for kind, name, table, definition in rows
+    }
+    return Catalog(find_names(conn, "main.sqlite_master"), objects)
 
 
 def find_acting(objects: Mapping[str, tuple[str, str]]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import sys
 
 from discover_orch.databases.sqlite_calls import list_databases
 from discover_orch.databases.sqlite_text import GAP, read_name
-from discover_orch.databases.table_log import is_asked_whether_there
+from discover_orch.databases.table_log import find_sought, is_asked_whether_there
 from discover_orch.model.database_url import IN_MEMORY
 from discover_orch.model.table_keys import WHOLE
 
@@ -87,12 +87,13 @@ SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 _BOTH_LISTS = (  # as SQLAlchemy asks for them
     r"\(\s*select\s+\*\s+from\s+sqlite_master\s+union\s+all\s+select\s+\*\s+from\s+sqlite_temp_master\s*\)"
 )
-#: Asks the list of tables for one name.
+_VALUE = r"(?:\?1?|:\w+|'[^']*')"
+#: Asks the list of tables for some names.
 _LOOKUP = (
-    r"\s*select\s+(?:[\w*,.\s]|count\s*\([\w*]+\))+\s+from\s+"
+    r"\s*(?:select\s+exists\s*\(\s*)?select\s+(?:[\w*,.\s]|count\s*\([\w*]+\))+\s+from\s+"
     rf"(?:(?:main\.)?sqlite_(?:master|schema)|{_BOTH_LISTS})\s+"
-    rf"where\s+(?:{_OF_TYPE}\s+and\s+)?(?:tbl_)?name\s*(?:==?|\bis\b)\s*(\?1?|:\w+|'[^']*')"
-    rf"(?:\s+and\s+{_OF_TYPE})?(?:\s+limit\s+\d+)?[\s;]*"
+    rf"where\s+(?:{_OF_TYPE}\s+and\s+)?(?:tbl_)?name\s*(?:==?|\bis\b|\bin\s*\()\s*({_VALUE}(?:\s*,\s*{_VALUE})*)"
+    rf"(?:\s*\))?(?:\s+and\s+{_OF_TYPE})?(?:\s+limit\s+\d+)?[\s;)]*"
 )
 
 
@@ -243,6 +244,10 @@ class StatementNotes:
             self.objects.add(name.lower())
 
     def _note_list(self) -> None:
+        sought = find_sought()
+        if sought is not None:
+            self.looked_up.update((None, name) for name in sought)
+            return
         self.lists_tables = True
         if self._reads_definitions and not is_asked_whether_there():
             self._note_asked(ALL)
@@ -312,19 +317,20 @@ class StatementNotes:
         return self.is_waiting or word in DDL or sql in self.lookups
 
     def _note_lookup(self, given: str, reads_definition: bool, args: Sequence[Any]) -> None:
-        name: object = given[1:-1]
-        if given[0] != "'":
-            values: Any = args[0] if args else ()
-            try:
-                name = values[given[1:]] if isinstance(values, dict) else values[0]
-            except (LookupError, TypeError):  # the statement has failed
-                return
-        if isinstance(name, str):
-            self.looked_up.add((None, name))
-            if reads_definition and not is_asked_whether_there():
-                self._note_asked((None, name))
-        else:
-            self.lists_tables = True
+        values: Any = args[0] if args else ()
+        for place, one in enumerate(_compiled(_VALUE).findall(given)):
+            name: object = one[1:-1]
+            if one[0] != "'":
+                try:
+                    name = values[one[1:]] if isinstance(values, dict) else values[place]
+                except (LookupError, TypeError):  # the statement has failed
+                    return
+            if isinstance(name, str):
+                self.looked_up.add((None, name))
+                if reads_definition and not is_asked_whether_there():
+                    self._note_asked((None, name))
+            else:
+                self.lists_tables = True
 
     def _read_ddl(self, sql: str) -> None:
         dropped = [*_find_names(_DROP_IF_EXISTS, sql)]

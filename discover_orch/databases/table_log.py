@@ -29,17 +29,38 @@ _SETS = (
 #: too.
 _CHECKS = frozenset({"has_table", "has_multi_table", "drop_table", "delete_rows"})
 _CHECKING = re.compile(r"[\\/](?:sqlalchemy[\\/]|pandas[\\/]io[\\/]sql\.py$)")
+#: Those that read the list of tables and look for some of these only, and the variable that has their names.
+_SEEKING = {
+    "check_case_sensitive": "name",
+    "reflect": "only",
+    "_default_multi_reflect": "filter_names",
+}
 
 
 def is_asked_whether_there() -> bool:
     """Whether one of them is being called: what the tool learns is whether the table is there."""
+    return any(frame.f_code.co_name in _CHECKS for frame in _find_library_frames())
+
+
+def find_sought() -> frozenset[str] | None:
+    """The names of the tables that a library looks for in the list of tables, which it is reading for the tool; None
+    where the tool may see all of the list."""
+    for frame in _find_library_frames():
+        sought = frame.f_locals.get(_SEEKING.get(frame.f_code.co_name, ""))
+        names = [sought] if isinstance(sought, str) else sought
+        if isinstance(names, list | tuple | set | frozenset) and names:
+            return frozenset(one for one in names if isinstance(one, str))
+    return None
+
+
+def _find_library_frames() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_name in _CHECKS and _CHECKING.search(code.co_filename):
-            return True
+        is_known = code.co_name in _CHECKS or code.co_name in _SEEKING
+        if is_known and _CHECKING.search(code.co_filename):
+            yield frame
         frame = frame.f_back
-    return False
 
 
 class FoundTables(Struct, kw_only=True):
