@@ -7,11 +7,11 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.model.observation import is_noise, list_paths
+from discover_orch.model.observation import is_noise, is_of_editor, list_paths
 
 names = st.lists(
     st.text(st.characters(exclude_categories=(), exclude_characters="/\0"), min_size=1)
-    .filter(lambda name: not is_noise(name))
+    .filter(lambda name: not is_noise(name) and not is_of_editor(name))
     .filter(lambda name: not name.endswith(("-journal", "-wal", "-shm", ".wal"))),
     max_size=8,
 )
