@@ -15,6 +15,7 @@ from discover_orch.cli.options import (
     tools_arguments,
 )
 from discover_orch.execution.request import hold_lock, read_status, use_choices
+from discover_orch.execution.table_query import look_at_tables
 from discover_orch.model.documents import ToolRun, ToolStatus
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
 from discover_orch.planning import project_view
@@ -147,6 +148,7 @@ def accept_command(
     )
     with hold_lock(view.project.root, request, console.problems):
         left = RemainingWork(view, values)
+        look_at_tables(left, is_run=True)
         unseen = left.warn_never_passed(plan)
         is_kept = left.accept(plan)
         freshness = RemainingWork(view, values).freshness(plan.steps)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -278,23 +279,25 @@ class PostgresLog(TableLog):
         self._found.is_unclear |= self._is_unclear
 
     def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
-        from discover_orch.databases.table_content import read_postgres_table
+        from discover_orch.databases.table_content import read_postgres_tables
 
         found: dict[str, TableContent] = {}
         if self._conn.info.transaction_status != INTRANS:
             return found
-        wanted = {*names}
-        tables = [one for one in self._last.values() if one.name and one.shown in wanted]
+        wanted, there = {*names}, self._last.values()
+        tables = {one.shown: one.oid for one in there if one.name and one.kind == "r"}
+        tables = {shown: oid for shown, oid in tables.items() if shown in wanted}
         ask_rows(self._conn, "SAVEPOINT orch_versions")
-        try:
-            for one in tables:
-                if one.kind == "r":
-                    ask = partial(ask_rows, self._conn)
-                    found[one.shown] = read_postgres_table(ask, one.shown, one.oid, most_rows)
-        except Exception:  # the tool may read no rows, for example
-            ask_rows(self._conn, "ROLLBACK TO SAVEPOINT orch_versions")
+        with suppress(Exception):  # the tool may read no rows, for example
+            found.update(read_postgres_tables(partial(ask_rows, self._conn), tables, most_rows))
+        ask_rows(
+            self._conn, "ROLLBACK TO SAVEPOINT orch_versions"
+        )  # and the settings are as before
         ask_rows(self._conn, "RELEASE SAVEPOINT orch_versions")
         return found
+
+    def look(self) -> None:
+        self._ask()
 
     def _ask(self) -> None:
         """Note what was read since the last time. Where the transaction has failed, that is lost."""

@@ -19,11 +19,22 @@ from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     Ask = Callable[[str], list[tuple[Any, ...]]]
 
+#: Sets, for the transaction, what the text of a value depends on.
+_SET_CONFIG = [
+    f"set_config('{name}', '{value}', true)"
+    for name, value in (
+        ("TimeZone", "UTC"),
+        ("DateStyle", "ISO, MDY"),
+        ("IntervalStyle", "postgres"),
+        ("extra_float_digits", "1"),
+        ("bytea_output", "hex"),
+    )
+]
 #: Bytes of all rows of a table; hashing more takes too long after each tool.
 MOST_BYTES = 1 << 24
 #: Rows that are in memory at a time.
@@ -94,8 +105,23 @@ def _hash_sqlite_table(
     return hasher.hexdigest()
 
 
-def read_postgres_table(ask: Ask, shown: str, oid: int, most_rows: int) -> TableContent:
-    """Of the table with this number, whose name is safe to use as the server quotes it."""
+def read_postgres_tables(
+    ask: Ask, tables: Mapping[str, int], most_rows: int
+) -> dict[str, TableContent]:
+    """Of the tables with these numbers, whose names are safe to use as the server quotes them. Changes settings of the
+    transaction."""
+    heads = {shown: _read_postgres_head(ask, shown, oid) for shown, oid in tables.items()}
+    ask(f"SELECT {', '.join(_SET_CONFIG)}")  # or the text of a value depends on who asks
+    return {
+        shown: TableContent(
+            version=_hash_postgres_table(ask, table, definition, most_rows), head=head
+        )
+        for shown, (table, definition, head) in heads.items()
+    }
+
+
+def _read_postgres_head(ask: Ask, shown: str, oid: int) -> tuple[str, str, TableHead | None]:
+    """The name of the table in SQL, its definition and its first rows."""
     columns = ask(
         f"SELECT {oid}::regclass::text, attname, attname || ' ' || format_type(atttypid, atttypmod) "
         "|| attnotnull::text FROM pg_catalog.pg_attribute "
@@ -104,7 +130,7 @@ def read_postgres_table(ask: Ask, shown: str, oid: int, most_rows: int) -> Table
     table = columns[0][0] if columns else ask(f"SELECT {oid}::regclass::text")[0][0]
     definition = ",".join(one[2] for one in columns)
     head = read_head(ask, shown, table, [one[1] for one in columns], is_sqlite=False)
-    return TableContent(version=_hash_postgres_table(ask, table, definition, most_rows), head=head)
+    return table, definition, head
 
 
 def _hash_postgres_table(ask: Ask, name: str, definition: str, most_rows: int) -> str | None:

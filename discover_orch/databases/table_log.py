@@ -161,6 +161,9 @@ class TableLog:
         """Whether it has written, as far as that is known."""
         return False
 
+    def look(self) -> None:
+        """Find which tables there are, before `read_tables` outside of a step."""
+
     def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         """What those of these tables contain that can be read; one with more than so many rows has no version. Asked
         after `resolve`."""

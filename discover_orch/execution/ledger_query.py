@@ -7,7 +7,7 @@ changes nothing, so a command that only looks may ask too.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -94,18 +94,13 @@ def _ask(prepare: Prepare, entries: Sequence[LedgerEntry], *, settles: bool = Tr
     deadline = time.monotonic() + (LONGEST_WAIT if settles else 0)
     while True:
         question = Ask(entries=tuple(entries), settles=settles)
-        answer = _ask_once(prepare, question, LONGEST_ANSWER if settles else LONGEST_LOOK)
+        answer = ask_once(prepare, question, LONGEST_ANSWER if settles else LONGEST_LOOK)
         if not answer.problem or time.monotonic() > deadline:
             return answer
         time.sleep(PAUSE)
 
 
-def list_tables(project: Project, registry: Registry) -> Collection[str] | None:
-    """The tables and views of a PostgreSQL database; None where they cannot be asked for."""
-    return _ask_once(build_prepare(registry, project), Ask(), LONGEST_LOOK).tables
-
-
-def _ask_once(prepare: Prepare, question: Ask, longest: float) -> Answer:
+def ask_once(prepare: Prepare, question: Ask, longest: float) -> Answer:
     """The answer of a worker of its own, for which it has `longest` seconds."""
     worker = Supervisor.start(adopts_orphans=False)
     worker.send(replace(prepare, ledger=None, raw_output=False, post_mortem=False))

@@ -122,6 +122,11 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
         note(settle_killed_run(planned.view, settles=True))
         if request.is_partial:
             planned = _find_remaining(planned, asks_database=True)
+        elif _may_use_changed_tables(planned):
+            from discover_orch.execution.table_query import look_at_tables
+            from discover_orch.planning.remaining_work import RemainingWork
+
+            look_at_tables(RemainingWork(planned.view, request.values), is_run=True)
         planned = _without_checks(planned)
         _refuse(planned)
         yield planned
@@ -130,13 +135,16 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
 def read_status(view: ProjectView, request: Request) -> tuple[RemainingWork, frozenset[str]]:
     """The state of the tools, compared with what a run would use for this request, and which of them were asked for.
     Raises OrchError."""
+    from discover_orch.execution.table_query import look_at_tables
     from discover_orch.planning.remaining_work import RemainingWork
 
     view = use_choices(view, request)
     chosen = project_view.select_readable(view, request.targets, request.exclude)
     project_view.refuse_wrong(view, chosen, request.values)
     settle_killed_run(view, settles=False)
-    return RemainingWork(view, request.values), chosen
+    work = RemainingWork(view, request.values)
+    look_at_tables(work)
+    return work, chosen
 
 
 def use_choices(view: ProjectView, request: Request) -> ProjectView:
@@ -201,6 +209,7 @@ def _refuse_conflicts(request: Request) -> None:
 def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
     """The part of the plan that has to run, or what another run left. `asks_database`: a run follows, so tables on a
     server are looked for."""
+    from discover_orch.execution.table_query import look_at_tables
     from discover_orch.planning.remaining_work import RemainingWork  # not needed by a plain run
 
     request, view, plan, record = planned.request, planned.view, planned.plan, None
@@ -221,11 +230,7 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
     work = RemainingWork(view, request.values)
     if asks_database:  # also where nothing is left to run
         work.memory.settle_moves()
-    if asks_database and (tables := work.find_tables_left()):
-        from discover_orch.execution.ledger_query import list_tables
-
-        if (found := list_tables(view.project, view.registry)) is not None:
-            work.note_tables(tables, found)
+    look_at_tables(work, is_run=asks_database)
     if request.resume is not None:
         plan = plan_resumed(record, work)
     elif request.changed:
@@ -235,6 +240,14 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
 
         plan = keep_changed(plan, view, request.changed_since)
     return ReadyRun(request=request, view=view, plan=plan, work=work)
+
+
+def _may_use_changed_tables(ready: ReadyRun) -> bool:
+    """Whether a tool of the plan may use a table that another program has changed and that no tool of the plan makes
+    anew before."""
+    registry, plan = ready.view.registry, ready.plan
+    tools = [step.tool for step in plan.steps]
+    return len(tools) < len(registry.order) and opens_database(tools, registry, ready.view.project)
 
 
 def _without_checks(ready: ReadyRun) -> ReadyRun:

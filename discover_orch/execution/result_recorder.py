@@ -41,6 +41,7 @@ from discover_orch.staleness.tool_result import (
     EXISTS,
     SETTLED,
     Cause,
+    Key,
     LastOutcome,
     Seq,
     ToolResult,
@@ -86,6 +87,8 @@ class ResultRecorder:
         self._done: dict[str, tuple[ToolResult, Seq]] = {}
         self._count = 0  # starts and ends of tools
         self.began: dict[str, Seq] = {}
+        #: Of the tools that were ordered: what was edited by hand that they may write.
+        self._edited: dict[str, list[Key]] = {}
         self._open: dict[str, int] = {}  # when those were ordered whose end is not known, in ns
         self._unhashed: dict[str, None] = {}  # have ended, and what they left was not read
         self._used: dict[str, tuple[Dataflow, dict[str, str]]] = {}  # of those that have passed
@@ -274,7 +277,13 @@ class ResultRecorder:
         writers, place = results.writers.as_of(now.success.asof), results.places[tool.module]
         self._used[tool.module] = success.flow, find_used_versions(success, writers)
         now = without_lost_writes(now, place, results.writers, writes)
-        now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
+        now = with_saw(
+            now,
+            place,
+            writers,
+            is_repeatable=tool.is_repeatable,
+            edited=self._edited.get(tool.module, ()),
+        )
         if end.event.status == "passed":
             results.passed.add(tool.module)
         self.overlaps.add_flow(tool.module, success.flow)
@@ -309,6 +318,7 @@ class ResultRecorder:
         """Copies the files that the tool may write and that were edited since a tool left them, accepted or not; a
         warning for each.
         What changed after a tool was ordered whose end is not known yet may be the work of that one."""
+        self._edited[module] = []
         versions = Versions(self._root)
         writes = self._results.find(module).writes.items()
         marks = {key: versions.mark(key) for key, _ in writes if key.startswith("file:")}
@@ -322,7 +332,7 @@ class ResultRecorder:
         if not changed or self._results.find(module).success is None:
             return []
         until = min(self._open.values(), default=None)
-        found = []
+        found: list[Problem] = []
         for key, mark in changed.items():
             is_later = until is not None and int(mark.split()[-1]) >= until - TICK
             last = self._results.writers.last(key)
@@ -330,6 +340,7 @@ class ResultRecorder:
                 last = find_edited(key, self._results.writers, mark, versions.version)
             if last is not None and not is_later:
                 names = self._registry.display(last.module), self._registry.display(module)
+                self._edited[module] += [] if last.write.is_by_hand else [key]
                 found.append(self._keep(key[5:], *names))
         return found
 

@@ -40,7 +40,8 @@ _TOOL, _DATABASES = "tool 6", "databases 4"
 class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A database as it was at the end of the last run that used it. `path` is "" where it is no file; `number` differs
     for every database that this project has had. `foreign_write` is when another program was found to have written
-    to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there."""
+    to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there.
+    `read` is when the content of tables was last looked at, and `contents` are the versions that they had then."""
 
     path: str
     number: int
@@ -48,6 +49,8 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     foreign_write: Seq = 0
     looked: Seq = 0
     missing: tuple[str, ...] = ()
+    read: Seq = 0
+    contents: Mapping[str, str] = {}
 
 
 def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:

@@ -77,7 +77,11 @@ class Status:
         self._place = {module: place for place, module in enumerate(registry.order)}
         rows = [*enumerate(self._results.values()), *((GONE, one) for one in present.gone)]
         # Asks what another program wrote only where a table has a version.
-        self._writers = Writers(rows, foreign_write=lambda: self._present.database.foreign_write)
+        self._writers = Writers(
+            rows,
+            foreign_write=lambda: self._present.database.foreign_write,
+            content_of=lambda key, seq: self._present.database.content(key, seq),
+        )
         self._is_left = build_test(registry, lambda: self._present.database.number)
         self._code: Mapping[str, CodeState] = {}
         self._forget_answers()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from discover_orch.databases.connection_settings import ConnectionSettings
@@ -38,6 +38,8 @@ SECOND_CONNECTION = (
     "used a second connection to the database: what that one commits stays, and it sees nothing of what the tool "
     "writes on conn"
 )
+#: In place of the version of a table that has too many rows.
+TOO_LARGE = "?"
 DUCKDB_CURSOR = "conn.cursor() of DuckDB is a second connection: use conn itself"
 
 
@@ -279,6 +281,18 @@ class ToolConnection:
         if has_committed and notes in ([], [ENDED_NOTE]) and not self._commits_by_itself:
             return ["committed by itself"]
         return notes
+
+    def read_tables(self, names: Iterable[str]) -> dict[str, str]:
+        """The versions of these tables, as of `TableLog.read_tables`, outside of any step."""
+        if self.tables is None:
+            return {}
+        self.begin(commits_by_itself=False)
+        try:
+            self.tables.look()
+            found = self.tables.read_tables(names, self._version_rows)
+        finally:
+            self.end(keep=False)
+        return {name: one.version or TOO_LARGE for name, one in found.items()}
 
     def begin_check(self) -> None:
         """A check of the step is about to run. Raises WritesLost where nothing can be committed any more."""

@@ -131,10 +131,11 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Which of these attempts are committed? With `settles`, those that are not cannot be committed any more. Without
-    entries: which tables and views are there?"""
+    entries: which tables and views are there, and what do `tables` contain?"""
 
     entries: tuple[LedgerEntry, ...] = ()
     settles: bool = False
+    tables: tuple[str, ...] = ()
 
 
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -168,10 +169,12 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, ta
 
 class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
     """To an `Ask`; the database cannot be asked if there is a `problem`. `committed`: whether each entry is committed.
-    `tables`: the names of all tables and views, as they are shown; None where they cannot be asked for."""
+    `tables`: the names of all tables and views, as they are shown; None where they cannot be asked for. `contents` are
+    the versions of the tables that were asked for, "?" of one that has too many rows now."""
 
     committed: tuple[bool, ...] = ()
     tables: tuple[str, ...] | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
 
 

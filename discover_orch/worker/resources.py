@@ -143,6 +143,11 @@ class Resources:
 
         return list_tables(find_driver_connection(self.open([CONN])[CONN]))
 
+    def read_tables(self, names: Iterable[str]) -> dict[str, str]:
+        """The versions of those of these tables that can be read; "?" for one that has too many rows."""
+        self.open([CONN])
+        return self._connection.read_tables(names) if names else {}
+
     def end_transaction(
         self, keep: bool, before_commit: Callable[[], None] | None = None
     ) -> list[str]:

@@ -179,7 +179,8 @@ class Worker:
                     found = self._resources.ask_ledger(order.entries, settles=order.settles)
                     answer = Answer(committed=found)
                 else:
-                    answer = Answer(tables=self._resources.list_tables())
+                    contents = self._resources.read_tables(order.tables)
+                    answer = Answer(tables=self._resources.list_tables(), contents=contents)
             except Exception as error:
                 answer = Answer(problem=str(error) or type(error).__name__)
             self._capture.restore()
