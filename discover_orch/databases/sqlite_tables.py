@@ -85,6 +85,10 @@ class SqliteTableLog(TableLog):
             self._found.is_unclear = True
         self._notes.tables_of_caller = self.tables_of_caller
 
+    def begin_without(self, names: Iterable[str]) -> None:
+        self._notes.clear()  # in the transaction that has begun
+        self._before = None if self._before is None else self._before.difference(names)
+
     def resolve(self) -> None:
         notes = self._notes
         notes.finish()

@@ -154,6 +154,10 @@ class TableLog:
         """The tables that there were when the step began, in lower case; empty where that is not known."""
         return frozenset()
 
+    def begin_without(self, names: Iterable[str]) -> None:
+        """orch has dropped these tables since `begin_step`: for the tool they were not there."""
+        self.begin_step()
+
     def begin_check(self) -> None:
         """A check is about to run that no savepoint surrounds."""
 

@@ -40,7 +40,8 @@ class Request(Struct, frozen=True, kw_only=True):
 
     `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is
     the number of the run to resume, "" for the latest that did not finish. `changed_since` names a commit of git.
-    `is_unchecked`: the checks of tools do not run. `if_busy` is "fail", "wait" or "skip"."""
+    `is_unchecked`: the checks of tools do not run. `rebuild`: what the tools made is removed before they run.
+    `if_busy` is "fail", "wait" or "skip"."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class Request(Struct, frozen=True, kw_only=True):
     changed_since: str | None = None
     resume: str | None = None
     is_unchecked: bool = False
+    rebuild: bool = False
     if_busy: str = "fail"
 
     @property
@@ -105,7 +107,7 @@ def look_ahead(view: ProjectView, request: Request) -> ReadyRun:
     """What a run would do now. Raises OrchError."""
     planned = _plan(view, request)
     settle_killed_run(planned.view, settles=False)
-    ready = _without_checks(_find_remaining(planned, asks_database=False))
+    ready = _with_removal(_without_checks(_find_remaining(planned, asks_database=False)))
     _refuse(ready)
     return ready
 
@@ -127,7 +129,7 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
             from discover_orch.planning.remaining_work import RemainingWork
 
             look_at_tables(RemainingWork(planned.view, request.values), is_run=True)
-        planned = _without_checks(planned)
+        planned = _with_removal(_without_checks(planned))
         _refuse(planned)
         yield planned
 
@@ -248,6 +250,17 @@ def _may_use_changed_tables(ready: ReadyRun) -> bool:
     registry, plan = ready.view.registry, ready.plan
     tools = [step.tool for step in plan.steps]
     return len(tools) < len(registry.order) and opens_database(tools, registry, ready.view.project)
+
+
+def _with_removal(ready: ReadyRun) -> ReadyRun:
+    """The same with what `--rebuild` removes. Raises UsageError."""
+    if not ready.request.rebuild:
+        return ready
+    from discover_orch.planning.rebuild import plan_rebuild
+    from discover_orch.planning.remaining_work import RemainingWork
+
+    work = ready.work or RemainingWork(ready.view, ready.request.values)
+    return replace(ready, plan=plan_rebuild(ready.plan, work))
 
 
 def _without_checks(ready: ReadyRun) -> ReadyRun:

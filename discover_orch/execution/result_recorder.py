@@ -19,9 +19,11 @@ from discover_orch.execution.attempt_uses import Attempt, AttemptReader, uses_ma
 from discover_orch.execution.attempt_writes import AttemptEnd
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.remembered_results import ResultRecord, find_used_versions
+from discover_orch.execution.removed_files import RemovedFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
+from discover_orch.model.table_keys import table_key
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Plan, Step, had_arguments
@@ -39,6 +41,7 @@ from discover_orch.staleness.rule import Judge, find_edited, with_saw, without_l
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
+    REMOVED,
     SETTLED,
     Cause,
     Key,
@@ -87,6 +90,7 @@ class ResultRecorder:
         self._done: dict[str, tuple[ToolResult, Seq]] = {}
         self._count = 0  # starts and ends of tools
         self.began: dict[str, Seq] = {}
+        self._removed = RemovedFiles(self._root, run)
         #: Of the tools that were ordered: what was edited by hand that they may write.
         self._edited: dict[str, list[Key]] = {}
         self._open: dict[str, int] = {}  # when those were ordered whose end is not known, in ns
@@ -149,6 +153,8 @@ class ResultRecorder:
         self._update_code()
         self._attempts.note_start(module, self._results.find(module))
         found = self._keep_edited(module)
+        if removal := self._steps[module].removal:
+            found += self._removed.move(module, removal.files)
         self._open[module] = time.time_ns()
         if self.is_parallel:  # of what several workers report, the order is not known
             self.began[module] = self.next_number()
@@ -161,11 +167,15 @@ class ResultRecorder:
 
     def decline(self, module: str) -> None:
         """It was ordered and will not start."""
+        self._removed.end(module, has_passed=False)
         self._open.pop(module, None)
         self.overlaps.end(module)
 
     def end(self, event: ToolFinished) -> list[Problem]:
-        self.decline(event.module)
+        if event.status != "done":
+            self._removed.end(event.module, has_passed=event.status == "passed")
+        self._open.pop(event.module, None)
+        self.overlaps.end(event.module)
         is_tried = event.status in TRIED and event.module in self._steps
         return self._remember(event, self._steps[event.module]) if is_tried else []
 
@@ -219,6 +229,7 @@ class ResultRecorder:
         else:
             now = replace(now, last=last)
             results.write(now)
+            self._note_removed(event)
             if event.status == "passed":
                 found += self._find_out_of_order(now)
         if event.status in ("passed", "done"):
@@ -226,6 +237,18 @@ class ResultRecorder:
         self._tell_turns(now)
         self._unhashed[module] = None
         return found
+
+    def _note_removed(self, event: ToolFinished) -> None:
+        """What others made was dropped too. They are stale until they have run, if they do not run in this run."""
+        stays = event.status == "passed" or (event.seen is not None and event.seen.has_committed)
+        if not (event.removed and stays):
+            return
+        keys = {table_key(self._database.number, name) for name in event.removed}
+        for module in self._results.places:
+            other = self._results.find(module)
+            if module not in (event.module, *self._results.passed) and keys & other.writes.keys():
+                last = replace(other.last, run=self._run, status=REMOVED, cause="")
+                self._results.write(replace(other, last=last))
 
     def _find_out_of_order(self, result: ToolResult) -> Iterator[Problem]:
         """The tool has used something as a later tool had left it, as where its new code reads a table that a later
@@ -360,6 +383,7 @@ class ResultRecorder:
     def end_transaction(self, status: str) -> None:
         """Remembers the tools that are done as passed, or that they were rolled back."""
         for module, (before, ended) in self._done.items():
+            self._removed.end(module, has_passed=status == "passed")
             now = self._results.find(module)
             if status == "passed":
                 self._results.passed.add(module)

@@ -130,7 +130,8 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
     """`loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker; `loaded_as` maps them to names of modules. `tables` are those that it wrote, as they were when it had
-    ended. `returned` is what `run()` returned, as JSON, if a check takes it as `previous` and it is small, else ""."""
+    ended. `returned` is what `run()` returned, as JSON, if a check takes it as `previous` and it is small, else "".
+    `removed` are the tables that were dropped before it ran."""
 
     status: ToolStatus
     duration: Seconds = 0.0
@@ -138,6 +139,7 @@ class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="t
     loaded_as: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[TableHead, ...] = ()
     returned: str = ""
+    removed: tuple[str, ...] = ()
 
 
 class TablesMade(Event, frozen=True, kw_only=True, tag="tables_made"):

@@ -16,6 +16,7 @@ from discover_orch.staleness.rule import Reason
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
+    REMOVED,
     SETTLED,
     UNSURE,
     Key,
@@ -268,6 +269,8 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case _ if last.status == SETTLED:
             sentence = f"run {last.run} committed it and was killed, so what it used is not known"
             return "", [sentence]
+        case _ if last.status == REMOVED:
+            return "", [f"run {last.run} removed what it had made: run it with --rebuild, too"]
         case _ if last.status == UPGRADED:
             return "", ["orch was upgraded and cannot compare with the last success"]
         case _:

@@ -338,6 +338,10 @@ class Turns:
         self.read_again()
         status.settle()
 
+    def force(self, modules: Collection[str]) -> None:
+        """These run though they may be fresh."""
+        self._forced = frozenset(self._forced).union(modules)
+
     def read_again(self) -> None:
         """Something else than this run has changed the status."""
         status = self._status

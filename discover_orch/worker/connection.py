@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from discover_orch.databases.ledger_table import Ledger
     from discover_orch.databases.table_log import TableContent, TableLog
     from discover_orch.model.ledger_entry import LedgerEntry
+    from discover_orch.worker.protocol import RunStep
     from discover_orch.worker.tool_observation import Observer
 
 
@@ -293,6 +294,22 @@ class ToolConnection:
         finally:
             self.end(keep=False)
         return {name: one.version or TOO_LARGE for name, one in found.items()}
+
+    def remove_tables(self, order: RunStep) -> tuple[str, ...]:
+        """As `removal.remove_tables`, once the transaction of the step has begun; what was dropped."""
+        transaction = self.transaction
+        if transaction is None or transaction.conn is None:
+            return ()
+        from discover_orch.databases.removal import CannotRemove, remove_tables  # few runs need it
+
+        conn = find_driver_connection(transaction.conn)
+        try:
+            removed = remove_tables(conn, order.drops, order.empties, order.may_drop)
+        except CannotRemove as error:
+            raise ResourceProblem(str(error)) from None
+        if self.tables is not None:
+            self.tables.begin_without(removed)
+        return removed
 
     def begin_check(self) -> None:
         """A check of the step is about to run. Raises WritesLost where nothing can be committed any more."""

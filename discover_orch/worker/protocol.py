@@ -107,7 +107,8 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     not, as far as the parent knows. `writes_alone`: no other worker writes to the database.
 
     `is_traced` is as of the worker's `Prepare`. The parent sends it when the step before has ended. After `timeout`
-    seconds it interrupts the tool.
+    seconds it interrupts the tool. `drops`, `empties` and `may_drop` are tables that are removed in its transaction
+    first, as `removal.remove_tables` says.
     """
 
     module: str
@@ -127,6 +128,9 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     writes_alone: bool = False
     is_traced: bool = True
     timeout: float | None = None
+    drops: tuple[str, ...] = ()
+    empties: tuple[str, ...] = ()
+    may_drop: tuple[str, ...] = ()
 
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):

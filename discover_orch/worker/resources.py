@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from discover_orch.model.errors import Problem
     from discover_orch.model.ledger_entry import LedgerEntry
     from discover_orch.model.tool_events import TableHead
-    from discover_orch.worker.protocol import Prepare
+    from discover_orch.worker.protocol import Prepare, RunStep
     from discover_orch.worker.tool_observation import Observer
 
     class UserCall(Protocol):
@@ -122,6 +122,11 @@ class Resources:
             self._connection.begin(
                 commits_by_itself=commits_by_itself, writes_alone=writes_alone, entry=entry
             )
+
+    def remove_tables(self, order: RunStep) -> tuple[str, ...]:
+        """Removes, in the transaction of the step, what it is to make anew; what was dropped."""
+        is_used = (order.drops or order.empties) and self._uses_conn(order.resources)
+        return self._connection.remove_tables(order) if is_used else ()
 
     def ask_ledger(self, entries: Iterable[LedgerEntry], *, settles: bool) -> tuple[bool, ...]:
         """For each attempt whether it is committed. With `settles`, those that are not cannot be any more. Raises what

@@ -193,6 +193,7 @@ class Worker:
         self._interrupts.was_raised = False
         self._commit_began = 0.0
         self._checks: tuple[CheckResult, ...] = ()
+        self._removed: tuple[str, ...] = ()
         self._returned = ""
         self._debugger.begin_step(order.module)
         self._asked_for = order.resources if order.is_readable else ()
@@ -226,6 +227,7 @@ class Worker:
                     seen=seen,
                     commit_seconds=commit_seconds,
                     tables=tables,
+                    removed=self._removed,
                 )
             )  # the parent works while the process becomes as it was
         write_bytecode()
@@ -333,6 +335,7 @@ class Worker:
             writes_alone=order.writes_alone,
             entry=ledger and replace(ledger, tool=order.module, attempt=order.attempt),
         )
+        self._removed = self._resources.remove_tables(order)
         given = {**named, **opened} if order.checks else {}
         first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)
