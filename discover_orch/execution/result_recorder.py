@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -23,19 +23,22 @@ from discover_orch.execution.removed_files import RemovedFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
-from discover_orch.model.table_keys import table_key
+from discover_orch.model.table_keys import table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
+from discover_orch.planning.dataflow_checks import build_note, listed
 from discover_orch.planning.plan import Plan, Step, had_arguments
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
 from discover_orch.staleness.database_identity import DatabaseRecord
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.input_versions import Versions
-from discover_orch.staleness.reason_sentences import reason_sentence
+from discover_orch.staleness.reason_sentences import reason_sentence, shown_key
 from discover_orch.staleness.result_updates import (
     add_failure,
     add_success,
     cut_off,
+    find_kept,
+    is_same_code,
 )
 from discover_orch.staleness.rule import Judge, find_edited, with_saw, without_lost_writes
 from discover_orch.staleness.tool_result import (
@@ -47,11 +50,12 @@ from discover_orch.staleness.tool_result import (
     Key,
     LastOutcome,
     Seq,
+    Success,
     ToolResult,
     Write,
     sequence,
 )
-from discover_orch.staleness.writers import GONE
+from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.run_folders import timestamp
 from discover_orch.state.sealed_files import FOLDER
 
@@ -286,18 +290,19 @@ class ResultRecorder:
             writes = {**writes, **dict.fromkeys(removed, Write(end.ended, ABSENT))}
             found += said
         left = results.writers.left_over  # it has not read these now, so it is not stale for them
+        results.foreign_write = self._database.foreign_write
+        writers, place = results.writers.as_of(success.asof), results.places[tool.module]
+        kept = self._find_kept(end, success, writes, writers)
         now = add_success(
             before,
             success,
             writes,
+            kept=kept,
             is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
             read_files=lambda keys: read_earlier(
                 self._root, [key for key in keys if key not in left], before.success
             ),
         )
-        assert now.success is not None
-        results.foreign_write = self._database.foreign_write
-        writers, place = results.writers.as_of(now.success.asof), results.places[tool.module]
         self._used[tool.module] = success.flow, find_used_versions(success, writers)
         now = without_lost_writes(now, place, results.writers, writes)
         now = with_saw(
@@ -310,7 +315,27 @@ class ResultRecorder:
         if end.event.status == "passed":
             results.passed.add(tool.module)
         self.overlaps.add_flow(tool.module, success.flow)
+        has_new_code = before.success and not is_same_code(before.success.inputs, success.inputs)
+        if kept and has_new_code:
+            found.append(_keeps_earlier(tool, kept))
         return now, found
+
+    def _find_kept(
+        self, end: AttemptEnd, success: Success, writes: Mapping[Key, Write], writers: Writers
+    ) -> dict[Key, bool]:
+        """What the success has kept of the tool's own work. What `--rebuild` has removed is not kept."""
+        seen, place = end.event.seen or Observation(), self._results.places[end.tool.module]
+
+        def is_own(key: Key) -> bool:
+            last = writers.last(key)
+            return last is not None and last.place == place
+
+        reread = {use.key for use in seen.find("file", "reread")}
+        found = find_kept(end.before, success, writes, reread, is_own)
+        removal = self._steps[end.tool.module].removal
+        removed = {*removal.drops, *removal.empties} if removal else {*end.event.removed}
+        names = (key for key in found if key.startswith("table:") and table_name(key) in removed)
+        return {key: one for key, one in found.items() if key not in {*names}}
 
     def _with_exchanged(self, module: str, seen: Observation) -> Observation:
         """The same, with the files among the uses that count only once one tool has written them and another one has
@@ -416,6 +441,11 @@ class ResultRecorder:
     def _tell_turns(self, result: ToolResult) -> None:
         if self._plan.turns is not None:
             self._plan.turns.note(result)
+
+
+def _keeps_earlier(tool: Tool, kept: Iterable[Key]) -> Problem:
+    message = f"{tool.name} adds to what its earlier code made: {listed([*map(shown_key, kept)])}"
+    return build_note("keeps-earlier", message, f"orch run {tool.name} --rebuild makes it anew")
 
 
 def _changed_since_planned(tool: Tool, path: str) -> Problem:
