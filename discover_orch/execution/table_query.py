@@ -11,11 +11,12 @@ import os
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.execution.executors.worker_driver import build_prepare
-from discover_orch.execution.ledger_query import LONGEST_LOOK, ask_once
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.database_file import choose_options
-from discover_orch.worker.protocol import Answer, Ask, Prepare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from discover_orch.worker.protocol import Answer
 
 #: Seconds for a server, for a command that only looks.
 LONGEST_GLANCE = 3.0
@@ -28,7 +29,7 @@ def look_at_tables(work: RemainingWork, *, is_run: bool = False) -> None:
     names = work.find_tables_to_read()
     if not (left or names):
         return
-    answer = _ask(work, Ask(tables=names), is_run=is_run)
+    answer = _ask(work, names, is_run=is_run)
     if answer is None or answer.problem:
         return
     if left and answer.tables is not None:
@@ -37,9 +38,15 @@ def look_at_tables(work: RemainingWork, *, is_run: bool = False) -> None:
         work.note_contents(answer.contents, is_run=is_run)
 
 
-def _ask(work: RemainingWork, question: Ask, *, is_run: bool) -> Answer | None:
+def _ask(work: RemainingWork, names: tuple[str, ...], *, is_run: bool) -> Answer | None:
+    """The answer of the database; None where it must not be asked."""
+    # Only now: a command that asks nothing loads nothing that runs.
+    from discover_orch.execution.executors.worker_driver import build_prepare
+    from discover_orch.execution.ledger_query import LONGEST_LOOK, ask_once
+    from discover_orch.worker.protocol import Ask
+
     registry, project = work.view.registry, work.view.project
-    prepare: Prepare = replace(build_prepare(registry, project), transaction="tool")
+    prepare = replace(build_prepare(registry, project), transaction="tool")
     path = work.current.database.path
     if path:
         options = choose_options(os.path.join(project.root, path))
@@ -57,4 +64,4 @@ def _ask(work: RemainingWork, question: Ask, *, is_run: bool) -> Answer | None:
         if uses_get_connection(registry, project):
             return None
         prepare = replace(prepare, pythonpath=())
-    return ask_once(prepare, question, LONGEST_LOOK if is_run else LONGEST_GLANCE)
+    return ask_once(prepare, Ask(tables=names), LONGEST_LOOK if is_run else LONGEST_GLANCE)

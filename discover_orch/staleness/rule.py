@@ -115,7 +115,8 @@ def with_saw(
         if is_table_list(key) and key not in saw:
             continue
         edit = writers.find_edit(key)
-        if edit is not None or key in edited:
+        may_hide_edit = key in result.writes and not is_accepted and writers.may_be_edited(key)
+        if edit is not None or key in edited or may_hide_edit:
             saw[key] = Saw(0, edit)
             continue
         adds = judge.find_adds(key)

@@ -217,6 +217,13 @@ class Writers:
             return write.version
         return None if self._content_of(key, write.seq) is None else write.version
 
+    def may_be_edited(self, key: Key) -> bool:
+        """Whether another program has written to the database since, and what a table contains that had a version is
+        not known."""
+        last = self.last(key) if key.startswith("table:") else None
+        has_version = last is not None and bool(last.write.version)
+        return last is not None and has_version and self.version(key, last) is None
+
     def find_edit(self, key: Key) -> str | None:
         """The version that a table has now, if another program has changed it since its last writer; None where that
         is not so, or not known."""
