@@ -190,6 +190,54 @@ def test_rows_are_deleted_from_a_table_that_another_tool_creates(
     assert ask(ROWS) == [(1, 1)]
 
 
+def insert(year: int, *more: str, top: str = "AFTER = 'create'") -> str:
+    return tool("load", *more, f'conn.execute("insert into sales values ({year}, 1)")', top=top)
+
+
+CREATE = tool("load", 'conn.execute("create table if not exists sales (y int, n int)")')
+
+
+def test_who_only_adds_does_so_after_a_rebuild_too_and_waits_for_who_removes(
+    ask: Ask, project: Project, orch: Orch
+) -> None:
+    fails = 'if os.path.exists("fail"): raise RuntimeError("no")'
+    root = project(
+        {
+            "src/create.py": CREATE,
+            "src/fill_a.py": insert(1, fails, top="import os\nAFTER = 'create'"),
+            "src/fill_b.py": insert(2),
+        }
+    )
+    run_all(orch)
+    assert orch("run", "fill_a", "fill_b", "--rebuild").code == 0
+    assert ask(ROWS) == [(1, 1), (2, 1)]
+    assert orch("run", "fill_a").code == 0
+    assert reasons(orch) == {}  # neither minds what the other adds
+    (root / "fail").touch()
+    answer = orch("run", "fill_a", "fill_b", "--rebuild", "--json")
+    assert statuses(answer) == {"fill_a": "failed", "fill_b": "blocked"}
+    assert ask(ROWS) == [(1, 1), (1, 1), (2, 1)]
+
+
+def test_no_step_of_a_rebuild_is_left_out_in_its_turn(
+    ask: Ask, project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/source.py": 'STAGE = "load"\nN = 1\ndef run(): open("in.txt", "w").write("same")\n',
+            "src/create.py": CREATE,
+            "src/fill_a.py": insert(1, 'open("in.txt").read()', top="AFTER = 'create', 'source'"),
+            "src/fill_b.py": insert(2).replace("load", "show"),
+        }
+    )
+    run_all(orch)
+    change(root / "src/source.py", "N = 1", "N = 2")
+    change(root / "src/fill_b.py", "(2, 1)", "(2, 2)")
+    answer = orch("run", "--changed", "--rebuild", "--json")
+    assert ran(answer) == ["source", "fill_a", "fill_b"], answer.text
+    assert ask(ROWS) == [(1, 1), (2, 2)]
+
+
 def test_what_depends_on_a_table_is_dropped_with_it_or_named(
     ask: Ask, project: Project, orch: Orch, request: pytest.FixtureRequest
 ) -> None:
