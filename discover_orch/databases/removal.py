@@ -156,7 +156,7 @@ def _remove(
         for user in there.find_users(name):
             drop(user, name)
         kind, quoted = there.named[name]
-        there.execute(f"DROP {kind} {quoted}")
+        there.execute(f"DROP {kind} IF EXISTS {quoted}")  # a partition goes with its table
 
     for name in drops:
         drop(name)

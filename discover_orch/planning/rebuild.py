@@ -74,7 +74,10 @@ class _Finder:
         empties: list[str] = []
         after: dict[str, None] = {}
         kept: dict[str, list[str]] = {}
-        for key, _ in self._find_things(self._work.results.get(module)):
+        if (result := self._work.results.get(module)) is None or result.success is None:
+            message = f"{name} has never passed here, so it is not known what it made: nothing of it is removed"
+            self.warnings.append(build_warning("not-removed", message, ""))
+        for key, _ in self._find_things(result):
             first = self._removed_by.setdefault(key, module)
             if first != module:
                 after[first] = None
