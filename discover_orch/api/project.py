@@ -114,13 +114,20 @@ class Project:
         changed: bool = False,
         changed_since: str | None = None,
         resume: Resume = False,
+        rebuild: bool = False,
         params: Mapping[str, object] | None = None,
         **more_params: object,
     ) -> Plan:
         """What `run` would do; runs nothing."""
         given = {**(params or {}), **more_params}
         asked = self._ask(
-            targets, exclude, given, changed=changed, changed_since=changed_since, resume=resume
+            targets,
+            exclude,
+            given,
+            changed=changed,
+            changed_since=changed_since,
+            resume=resume,
+            rebuild=rebuild,
         )
         ready = look_ahead(*asked)
         shown = build_plan(ready.plan, ready.view.registry)
@@ -140,6 +147,7 @@ class Project:
         jobs: int | None = None,
         max_failures: int | None = None,
         no_checks: bool = False,
+        rebuild: bool = False,
         wait: bool = False,
         params: Mapping[str, object] | None = None,
         **more_params: object,
@@ -159,6 +167,7 @@ class Project:
             jobs=jobs,
             max_failures=max_failures,
             no_checks=no_checks,
+            rebuild=rebuild,
             wait=wait,
             params={**(params or {}), **more_params},
         )
@@ -176,6 +185,7 @@ class Project:
         jobs: int | None = None,
         max_failures: int | None = None,
         no_checks: bool = False,
+        rebuild: bool = False,
         wait: bool = False,
         params: Mapping[str, object] | None = None,
         **more_params: object,
@@ -194,6 +204,7 @@ class Project:
             executor=executor,
             jobs=jobs,
             is_unchecked=no_checks,
+            rebuild=rebuild,
             if_busy="wait" if wait else "fail",
         )
         with open_run(*asked, notes.extend) as ready:

@@ -73,6 +73,11 @@ if TYPE_CHECKING:
     help="Resume the latest run that failed or was stopped, or the run with this number.",
 )
 @click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Remove the tables and files that the tools made before they run.",
+)
+@click.option(
     "--no-checks",
     is_flag=True,
     help="Run without the checks of the tools, which are stale then (not checked).",

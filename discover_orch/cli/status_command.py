@@ -14,7 +14,7 @@ from discover_orch.cli.options import (
     json_option,
     tools_arguments,
 )
-from discover_orch.execution.request import hold_lock, read_status, use_choices
+from discover_orch.execution.request import open_memory, read_status, use_choices
 from discover_orch.model.documents import ToolRun, ToolStatus
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
 from discover_orch.planning import project_view
@@ -145,11 +145,11 @@ def accept_command(
     plan = project_view.plan_targets(
         view, request.targets, exclude=request.exclude, values=values, is_partial=True
     )
-    with hold_lock(view.project.root, request, console.problems):
-        left = RemainingWork(view, values)
+    with open_memory(view, request, console.problems) as (left, keep):
         unseen = left.warn_never_passed(plan)
         is_kept = left.accept(plan)
-        freshness = RemainingWork(view, values).freshness(plan.steps)
+        keep([step.tool.module for step in plan.steps])
+        freshness = RemainingWork(left.view, values).freshness(plan.steps)
     if not is_kept:
         message = "cannot write to .orch: nothing was accepted"
         hint = "make .orch writable, and free some space on its disk"

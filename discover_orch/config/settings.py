@@ -276,7 +276,7 @@ KEYS: Mapping[str, Setting] = {
     ),
     "external_writes": Setting(
         one_of("stale", "ignore"),
-        'what another program writes to the SQLite or DuckDB file makes its readers `"stale"`, or not: `"ignore"`',
+        'what another program changes in a table makes its maker and its readers `"stale"`, or not: `"ignore"`',
     ),
     "jobs": Setting(POSITIVE, "the number of worker processes"),
     "tokens": Setting(

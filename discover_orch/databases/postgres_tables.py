@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -38,7 +39,7 @@ from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from discover_orch.databases.postgres_text import TextNotes
@@ -313,8 +314,12 @@ class PostgresLog(TableLog):
             self._is_unclear = True
         self._found.is_unclear |= self._is_unclear
 
-    def read_tables(self, names: Collection[str], most_rows: int) -> dict[str, TableContent]:
-        from discover_orch.databases.table_content import join_version, read_postgres_table
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
+        from discover_orch.databases.table_content import (
+            join_version,
+            read_postgres_tables,
+            read_postgres_view,
+        )
 
         found: dict[str, TableContent] = {}
         if self._conn.info.transaction_status != INTRANS:
@@ -324,19 +329,21 @@ class PostgresLog(TableLog):
         for name, text in find_definitions(self._objects, shown).items():
             if name in wanted:
                 found[name] = TableContent(version=join_version(text))
-        tables = [one for one in self._last.values() if one.name and one.shown in wanted]
-        ask_rows(self._conn, "SAVEPOINT orch_versions")
-        try:
-            for one in tables:
-                if one.kind in ("r", "v"):
-                    ask = partial(ask_rows, self._conn)
-                    found[one.shown] = read_postgres_table(
-                        ask, one.shown, one.oid, most_rows, is_view=one.kind == "v"
-                    )
-        except Exception:  # the tool may read no rows, for example
-            ask_rows(self._conn, "ROLLBACK TO SAVEPOINT orch_versions")
+        there = [one for one in self._last.values() if one.name and one.shown in wanted]
+        tables = {one.shown: one.oid for one in there if one.kind == "r"}
+        ask = partial(ask_rows, self._conn)
+        ask("SAVEPOINT orch_versions")
+        with suppress(Exception):  # the tool may read no rows, for example
+            for one in there:
+                if one.kind == "v":
+                    found[one.shown] = read_postgres_view(ask, one.oid)
+            found.update(read_postgres_tables(ask, tables, most_rows))
+        ask("ROLLBACK TO SAVEPOINT orch_versions")  # and the settings are as before
         ask_rows(self._conn, "RELEASE SAVEPOINT orch_versions")
         return found
+
+    def look(self) -> None:
+        self._ask()
 
     def _ask(self) -> None:
         """Note what was read since the last time. Where the transaction has failed, that is lost."""

@@ -12,7 +12,7 @@ from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
@@ -106,6 +106,12 @@ class Catalog(NamedTuple):
 
     names: frozenset[str] = frozenset()
     objects: Mapping[str, tuple[str, str]] = {}
+
+    def without(self, tables: Iterable[str]) -> Catalog:
+        """After these were dropped, and with them what belongs to them."""
+        gone = {*tables}
+        kept = {name: one for name, one in self.objects.items() if one[0] not in gone}
+        return Catalog(self.names - gone, kept)
 
 
 def read_catalog(conn: sqlite3.Connection) -> Catalog:

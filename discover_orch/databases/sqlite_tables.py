@@ -29,7 +29,7 @@ from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from discover_orch.databases.sqlite_statements import Name
@@ -88,6 +88,10 @@ class SqliteTableLog(TableLog):
             self._found.is_unclear = True
         self._notes.tables_of_caller = self.tables_of_caller
 
+    def begin_without(self, names: Iterable[str]) -> None:
+        self._notes.clear()  # in the transaction that has begun
+        self._before = None if self._before is None else self._before.without(names)
+
     def resolve(self) -> None:
         notes = self._notes
         notes.finish()
@@ -103,10 +107,10 @@ class SqliteTableLog(TableLog):
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
 
-    def read_tables(self, names: Collection[str], most_rows: int) -> dict[str, TableContent]:
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         try:
             self._pause()
-            return read_sqlite_tables(self._conn, names, most_rows)
+            return read_sqlite_tables(self._conn, tuple(names), most_rows)
         except Exception:  # the connection is closed
             return {}
 

@@ -27,11 +27,22 @@ from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
     Ask = Callable[[str], list[tuple[Any, ...]]]
 
+#: Sets, for the transaction, what the text of a value depends on.
+_SET_CONFIG = [
+    f"set_config('{name}', '{value}', true)"
+    for name, value in (
+        ("TimeZone", "UTC"),
+        ("DateStyle", "ISO, MDY"),
+        ("IntervalStyle", "postgres"),
+        ("extra_float_digits", "1"),
+        ("bytea_output", "hex"),
+    )
+]
 #: Bytes of all rows of a table; hashing more takes too long after each tool.
 MOST_BYTES = 1 << 24
 #: Rows that are in memory at a time.
@@ -113,23 +124,45 @@ def _hash_sqlite_table(
     return hasher.hexdigest()
 
 
-def read_postgres_table(
-    ask: Ask, shown: str, oid: int, most_rows: int, *, is_view: bool = False
-) -> TableContent:
-    """Of the table with this number, whose name is safe to use as the server quotes it. A view has no content but its
-    definition: what it shows is in tables."""
+def read_postgres_tables(
+    ask: Ask, tables: Mapping[str, int], most_rows: int
+) -> dict[str, TableContent]:
+    """Of the tables with these numbers, whose names are safe to use as the server quotes them. Changes settings of the
+    transaction."""
+    heads = {shown: _read_postgres_head(ask, shown, oid) for shown, oid in tables.items()}
+    ask(f"SELECT {', '.join(_SET_CONFIG)}")  # or the text of a value depends on who asks
+    return {
+        shown: TableContent(
+            version=_hash_postgres_table(ask, table, definition, most_rows), head=head
+        )
+        for shown, (table, definition, head) in heads.items()
+    }
+
+
+def read_postgres_view(ask: Ask, oid: int) -> TableContent:
+    """A view has no content but its definition: what it shows is in tables."""
+    _, definition = _read_postgres_columns(ask, oid)
+    [[query]] = ask(f"SELECT pg_catalog.pg_get_viewdef({oid})")
+    return TableContent(version=join_version(",".join(one[2] for one in definition), query))
+
+
+def _read_postgres_head(ask: Ask, shown: str, oid: int) -> tuple[str, str, TableHead | None]:
+    """The name of the table in SQL, its definition and its first rows."""
+    table, columns = _read_postgres_columns(ask, oid)
+    definition = ",".join(one[2] for one in columns)
+    head = read_head(ask, shown, table, [one[1] for one in columns], is_sqlite=False)
+    return table, definition, head
+
+
+def _read_postgres_columns(ask: Ask, oid: int) -> tuple[str, list[tuple[Any, ...]]]:
+    """(the name of the table in SQL; of each column that again, its name and its definition)."""
     columns = ask(
         f"SELECT {oid}::regclass::text, attname, attname || ' ' || format_type(atttypid, atttypmod) "
         "|| attnotnull::text FROM pg_catalog.pg_attribute "
         f"WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
     )
     table = columns[0][0] if columns else ask(f"SELECT {oid}::regclass::text")[0][0]
-    definition = ",".join(one[2] for one in columns)
-    if is_view:
-        [[query]] = ask(f"SELECT pg_catalog.pg_get_viewdef({oid})")
-        return TableContent(version=join_version(definition, query))
-    head = read_head(ask, shown, table, [one[1] for one in columns], is_sqlite=False)
-    return TableContent(version=_hash_postgres_table(ask, table, definition, most_rows), head=head)
+    return table, columns
 
 
 def _hash_postgres_table(ask: Ask, name: str, definition: str, most_rows: int) -> str | None:

@@ -13,7 +13,7 @@ from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from types import FrameType
 
     from discover_orch.model.observation import Kind
@@ -197,6 +197,10 @@ class TableLog:
         """The tables that there were when the step began, in lower case; empty where that is not known."""
         return frozenset()
 
+    def begin_without(self, names: Iterable[str]) -> None:
+        """orch has dropped these tables since `begin_step`: for the tool they were not there."""
+        self.begin_step()
+
     def begin_check(self) -> None:
         """A check is about to run that no savepoint surrounds."""
 
@@ -204,7 +208,10 @@ class TableLog:
         """Whether it has written, as far as that is known."""
         return False
 
-    def read_tables(self, names: Collection[str], most_rows: int) -> dict[str, TableContent]:
+    def look(self) -> None:
+        """Find which tables there are, before `read_tables` outside of a step."""
+
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         """What those of these tables contain that can be read; one with more than so many rows has no version. Asked
         after `resolve`."""
         return {}

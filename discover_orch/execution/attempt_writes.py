@@ -62,18 +62,27 @@ def find_writes(
         found[use.key] = Write(ended, mark, is_checked, is_appended, is_new=use.name in new)
     found |= {use.key: Write(ended, ABSENT) for use in seen.find("file", "removed")}
     if end.has_passed or seen.has_committed:
-        dropped = seen.names("table", "dropped")
+        dropped, created = seen.names("table", "dropped"), seen.names("table", "created")
         for use in seen.find("table", *MADE):
-            found[table_key(database, use.name)] = Write(
+            key = table_key(database, use.name)
+            known = before.writes.get(key)
+            has_made = known is not None and known.is_new and known.mark != ABSENT
+            found[key] = Write(
                 ended,
                 ABSENT if use.name in dropped else EXISTS,
                 only_adds=use.kind == "inserted",
                 only_creates=use.kind == "made",
                 version=use.state or None,
+                is_new=use.name in created or has_made,
             )
         if seen.is_unclear:
             found[table_key(database, WHOLE)] = Write(ended, EXISTS)
-        if not all(map(is_object, (*dropped, *seen.names("table", "created")))):
+        found |= {
+            key: Write(ended, ABSENT)
+            for name in end.event.removed
+            if (key := table_key(database, name)) in before.writes and key not in found
+        }
+        if not all(map(is_object, (*dropped, *created))):
             found[table_key(database, "")] = Write(ended, EXISTS)  # the list of tables
     if end.has_passed and tool.outputs:
         versions = Versions(root)

@@ -12,6 +12,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
@@ -97,6 +98,35 @@ class DatabaseMemory:
         if killed:
             _settle_run(project, killed, answer.records)
         return Asked(has_changed=self._adopt(database, known, answer.records))
+
+    def keep_accepted(self, modules: Iterable[str]) -> None:
+        """Keeps in the database that these tools were accepted: other checkouts find another success there."""
+        project, memory = self._project, self._memory
+        if project.memory != "database" or uses_get_connection(self._registry, project):
+            return
+        key = os.urandom(8).hex()
+        changed = []
+        for result in memory.results(modules).values():
+            if (success := result.success) is not None and success.record:
+                success = replace(success, record=f"{key}.0")
+                changed.append(replace(result, success=success))
+        records = [
+            SuccessRecord(
+                tool=one.module,
+                success=f"{key}.0",
+                run=latest_run(one),
+                document=memory.seal(one),
+                former=one.module,
+            )
+            for one in changed
+        ]
+        if not records:
+            return
+        from discover_orch.execution.database_question import store
+
+        if store(project, self._registry, tuple(records)):
+            for result in changed:
+                memory.write(result)
 
     def close(self) -> None:
         """Releases the lock."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -31,30 +31,33 @@ NOT_COMMITTED = (
 COMMITTED_NOTE = "was killed after its commit, according to the database: what it wrote there stays"
 
 
-def ask(prepare: Prepare, question: Ask) -> Answer:
-    """The answer of a worker of its own, or why there is none. Where it only looks, no code of the user runs."""
-    if not (question.voids or question.records or question.lock_name):
+def ask(prepare: Prepare, question: Ask, *, runs: bool = False) -> Answer:
+    """The answer of a worker of its own, or why there is none. Where no run follows that may call code of the user,
+    and nothing is to be written, it only looks."""
+    if not (runs or question.voids or question.records):
         parts = read_database_url(prepare.database)
         if isinstance(parts, SqliteUrl) and not parts.query:
             # This makes no file.
             prepare = replace(prepare, database=f"{prepare.database}?mode=rw")
         prepare = replace(prepare, pythonpath=())
-    answer, keeper = ask_and_hold(prepare, question)
+    answer, keeper = ask_and_hold(prepare, question, runs=runs)
     if keeper is not None:
         release(keeper)
     return answer
 
 
-def ask_and_hold(prepare: Prepare, question: Ask) -> tuple[Answer, Supervisor | None]:
+def ask_and_hold(
+    prepare: Prepare, question: Ask, *, runs: bool = True
+) -> tuple[Answer, Supervisor | None]:
     """With the worker that holds the lock of the project until it is released, if it has got one."""
     writes = bool(question.voids or question.records)
-    longest = None if question.waits else LONGEST_ANSWER if question.lock_name else LONGEST_LOOK
+    longest = None if question.waits else LONGEST_ANSWER if runs or writes else LONGEST_LOOK
     deadline = time.monotonic() + (LONGEST_WAIT if writes else 0)
     while True:
         worker = Supervisor.start(adopts_orphans=False)
         worker.send(replace(prepare, project="", raw_output=False, post_mortem=False))
         worker.send(question)
-        answer = _wait_for(worker, LONGEST_ANSWER if writes and longest else longest)
+        answer = _wait_for(worker, longest)
         if answer.has_lock and not answer.holder:
             return answer, worker
         release(worker)
@@ -91,14 +94,10 @@ def settle_event(
     return settle(event, has_record(answer.records, attempt)), ()
 
 
-def store(prepare: Prepare, project: str, records: tuple[SuccessRecord, ...]) -> None:
-    """Keeps these in the database, where no worker of the run is left to do it."""
-    ask(prepare, Ask(project=project, records=records))
-
-
-def list_tables(project: Project, registry: Registry) -> Collection[str] | None:
-    """The tables and views of a PostgreSQL database; None where they cannot be asked for."""
-    return ask(build_prepare(registry, project), Ask(has_tables=True)).tables
+def store(project: Project, registry: Registry, records: tuple[SuccessRecord, ...]) -> bool:
+    """Keeps these in the database, where no worker of a run is there to do it; whether that could be done."""
+    prepare = build_prepare(registry, project)
+    return not ask(prepare, Ask(project=project.project, records=records)).problem
 
 
 def has_record(found: Iterable[SuccessRecord], attempt: Attempt) -> bool:

@@ -107,7 +107,7 @@ class Recorder:
             code=code,
             environ=environ,
         )
-        self._results = ResultRecord(project.root, registry, self._memory, self._current.gone)
+        self._results = ResultRecord(project.root, registry, self._memory, self._current)
         self._database = DatabaseRecord(self._current.database, self._memory, project.root)
         self._report = Report()
         self._started, self._has_process = time.monotonic(), has_process

@@ -7,7 +7,7 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from discover_orch.discovery.registry import Registry, with_observed
@@ -59,13 +59,13 @@ _LONGEST = 40
 
 
 class ResultRecord:
-    """What is remembered of the tools, read where it is asked for. `passed` are those that have passed in this run;
-    `gone` are the results of tools that no longer exist."""
+    """What is remembered of the tools, read where it is asked for. `passed` are those that have passed in this run."""
 
     def __init__(
-        self, root: str, registry: Registry, memory: Memory, gone: Sequence[ToolResult] = ()
+        self, root: str, registry: Registry, memory: Memory, current: CurrentState
     ) -> None:
-        self._root, self._registry, self._memory, self._gone = root, registry, memory, gone
+        self._root, self._registry, self._memory = root, registry, memory
+        self._gone, self._content_of = current.gone, current.database.content
         self.passed: set[str] = set()
         self.foreign_write: Seq = 0  # when another program wrote to the database last
         self._found: dict[str, ToolResult] = {}
@@ -113,7 +113,7 @@ class ResultRecord:
         self._found = {**self._memory.results(unread), **self._found}
         rows = [(place, self.find(one)) for one, place in self.places.items()]
         rows += [(GONE, one) for one in self._gone]
-        return Writers(rows, foreign_write=lambda: self.foreign_write)
+        return Writers(rows, foreign_write=lambda: self.foreign_write, content_of=self._content_of)
 
     def restore_flows(self, flows: Mapping[str, Dataflow]) -> None:
         """Saves what a killed run could not save."""

@@ -41,7 +41,8 @@ class Request(Struct, frozen=True, kw_only=True):
 
     `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is
     the number of the run to resume, "" for the latest that did not finish. `changed_since` names a commit of git.
-    `is_unchecked`: the checks of tools do not run. `if_busy` is "fail", "wait" or "skip"."""
+    `is_unchecked`: the checks of tools do not run. `rebuild`: what the tools made is removed before they run.
+    `if_busy` is "fail", "wait" or "skip"."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class Request(Struct, frozen=True, kw_only=True):
     changed_since: str | None = None
     resume: str | None = None
     is_unchecked: bool = False
+    rebuild: bool = False
     if_busy: str = "fail"
 
     @property
@@ -108,7 +110,7 @@ def look_ahead(view: ProjectView, request: Request) -> ReadyRun:
     with ask_database(planned.view, request, lambda _: None, runs=False) as view:
         if view is not planned.view:
             planned = _plan(view, request)
-    ready = _without_checks(_find_remaining(planned, asks_database=False))
+    ready = _with_removal(_without_checks(_find_remaining(planned, asks_database=False)))
     _refuse(ready)
     return ready
 
@@ -127,7 +129,12 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
                 planned = _plan(view, request)
             if request.is_partial:
                 planned = _find_remaining(planned, asks_database=True)
-            planned = _without_checks(planned)
+            elif _may_use_changed_tables(planned):
+                from discover_orch.execution.table_query import look_at_tables
+                from discover_orch.planning.remaining_work import RemainingWork
+
+                look_at_tables(RemainingWork(planned.view, request.values), is_run=True)
+            planned = _with_removal(_without_checks(planned))
             _refuse(planned)
             yield planned
 
@@ -137,13 +144,36 @@ def read_status(
 ) -> tuple[RemainingWork, frozenset[str]]:
     """The state of the tools, compared with what a run would use for this request, and which of them were asked for.
     Raises OrchError."""
+    from discover_orch.execution.table_query import look_at_tables
     from discover_orch.planning.remaining_work import RemainingWork
 
     view = use_choices(view, request)
     chosen = project_view.select_readable(view, request.targets, request.exclude)
     project_view.refuse_wrong(view, chosen, request.values)
     with ask_database(view, request, note, runs=False) as known:
-        return RemainingWork(known, request.values), chosen
+        work = RemainingWork(known, request.values)
+        look_at_tables(work)
+        return work, chosen
+
+
+@contextlib.contextmanager
+def open_memory(
+    view: ProjectView, request: Request, note: Note
+) -> Iterator[tuple[RemainingWork, Callable[[Iterable[str]], None]]]:
+    """The state of the tools, while no run can begin, and what keeps that of some tools in the database after it was
+    changed. Raises OrchError."""
+    from discover_orch.execution.database_memory import DatabaseMemory
+    from discover_orch.execution.table_query import look_at_tables
+    from discover_orch.planning.remaining_work import RemainingWork
+
+    with (
+        hold_lock(view.project.root, request, note),
+        ask_database(view, request, note, runs=True) as known,
+    ):
+        work = RemainingWork(known, request.values)
+        look_at_tables(work, is_run=True)
+        memory = DatabaseMemory(known.project, known.registry, runs=True)
+        yield work, memory.keep_accepted
 
 
 def use_choices(view: ProjectView, request: Request) -> ProjectView:
@@ -245,6 +275,7 @@ def _refuse_conflicts(request: Request) -> None:
 def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
     """The part of the plan that has to run, or what another run left. `asks_database`: a run follows, so tables on a
     server are looked for."""
+    from discover_orch.execution.table_query import look_at_tables
     from discover_orch.planning.remaining_work import RemainingWork  # not needed by a plain run
 
     request, view, plan, record = planned.request, planned.view, planned.plan, None
@@ -255,11 +286,7 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
     work = RemainingWork(view, request.values)
     if asks_database:  # also where nothing is left to run
         work.memory.settle_moves()
-    if asks_database and (tables := work.find_tables_left()):
-        from discover_orch.execution.database_question import list_tables
-
-        if (found := list_tables(view.project, view.registry)) is not None:
-            work.note_tables(tables, found)
+    look_at_tables(work, is_run=asks_database)
     if request.resume is not None:
         plan = plan_resumed(record, work)
     elif request.changed:
@@ -269,6 +296,25 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
 
         plan = keep_changed(plan, view, request.changed_since)
     return ReadyRun(request=request, view=view, plan=plan, work=work)
+
+
+def _may_use_changed_tables(ready: ReadyRun) -> bool:
+    """Whether a tool of the plan may use a table that another program has changed and that no tool of the plan makes
+    anew before."""
+    registry, plan = ready.view.registry, ready.plan
+    tools = [step.tool for step in plan.steps]
+    return len(tools) < len(registry.order) and opens_database(tools, registry, ready.view.project)
+
+
+def _with_removal(ready: ReadyRun) -> ReadyRun:
+    """The same with what `--rebuild` removes. Raises UsageError."""
+    if not ready.request.rebuild:
+        return ready
+    from discover_orch.planning.rebuild import plan_rebuild
+    from discover_orch.planning.remaining_work import RemainingWork
+
+    work = ready.work or RemainingWork(ready.view, ready.request.values)
+    return replace(ready, plan=plan_rebuild(ready.plan, work))
 
 
 def _without_checks(ready: ReadyRun) -> ReadyRun:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -19,36 +19,44 @@ from discover_orch.execution.attempt_uses import Attempt, AttemptReader, uses_ma
 from discover_orch.execution.attempt_writes import AttemptEnd
 from discover_orch.execution.overlaps import Overlaps
 from discover_orch.execution.remembered_results import ResultRecord, find_used_versions
+from discover_orch.execution.removed_files import RemovedFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.observation import WRITTEN, Observation, Use
 from discover_orch.model.success_record import SuccessRecord
+from discover_orch.model.table_keys import table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
+from discover_orch.planning.dataflow_checks import build_note, listed
 from discover_orch.planning.plan import Plan, Step, had_arguments
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
 from discover_orch.staleness.database_identity import DatabaseRecord
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.input_versions import Versions
-from discover_orch.staleness.reason_sentences import reason_sentence
+from discover_orch.staleness.reason_sentences import reason_sentence, shown_key
 from discover_orch.staleness.result_updates import (
     add_failure,
     add_success,
     cut_off,
+    find_kept,
+    is_same_code,
 )
 from discover_orch.staleness.rule import Judge, find_edited, with_saw, without_lost_writes
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
+    REMOVED,
     SETTLED,
     Cause,
+    Key,
     LastOutcome,
     Seq,
+    Success,
     ToolResult,
     Write,
     sequence,
 )
-from discover_orch.staleness.writers import GONE
+from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.run_folders import timestamp
 from discover_orch.state.sealed_files import FOLDER
 
@@ -88,6 +96,9 @@ class ResultRecorder:
         self._recorded: dict[str, None] = {}  # have passed, and the database has a record of it
         self._count = 0  # starts and ends of tools
         self.began: dict[str, Seq] = {}
+        self._removed = RemovedFiles(self._root, run)
+        #: Of the tools that were ordered: what was edited by hand that they may write.
+        self._edited: dict[str, list[Key]] = {}
         self._open: dict[str, int] = {}  # when those were ordered whose end is not known, in ns
         self._unhashed: dict[str, None] = {}  # have ended, and what they left was not read
         self._used: dict[str, tuple[Dataflow, dict[str, str]]] = {}  # of those that have passed
@@ -148,6 +159,8 @@ class ResultRecorder:
         self._update_code()
         self._attempts.note_start(module, self._results.find(module))
         found = self._keep_edited(module)
+        if removal := self._steps[module].removal:
+            found += self._removed.move(module, removal.files)
         self._open[module] = time.time_ns()
         if self.is_parallel:  # of what several workers report, the order is not known
             self.began[module] = self.next_number()
@@ -160,11 +173,15 @@ class ResultRecorder:
 
     def decline(self, module: str) -> None:
         """It was ordered and will not start."""
+        self._removed.end(module, has_passed=False)
         self._open.pop(module, None)
         self.overlaps.end(module)
 
     def end(self, event: ToolFinished) -> list[Problem]:
-        self.decline(event.module)
+        if event.status != "done":
+            self._removed.end(event.module, has_passed=event.status == "passed")
+        self._open.pop(event.module, None)
+        self.overlaps.end(event.module)
         is_tried = event.status in TRIED and event.module in self._steps
         return self._remember(event, self._steps[event.module]) if is_tried else []
 
@@ -218,6 +235,7 @@ class ResultRecorder:
         else:
             now = replace(now, last=last)
             results.write(now)
+            self._note_removed(event)
             if event.status == "passed":
                 found += self._find_out_of_order(now)
         if event.status in ("passed", "done"):
@@ -225,6 +243,18 @@ class ResultRecorder:
         self._tell_turns(now)
         self._unhashed[module] = None
         return found
+
+    def _note_removed(self, event: ToolFinished) -> None:
+        """What others made was dropped too. They are stale until they have run, if they do not run in this run."""
+        stays = event.status == "passed" or (event.seen is not None and event.seen.has_committed)
+        if not (event.removed and stays):
+            return
+        keys = {table_key(self._database.number, name) for name in event.removed}
+        for module in self._results.places:
+            other = self._results.find(module)
+            if module not in (event.module, *self._results.passed) and keys & other.writes.keys():
+                last = replace(other.last, run=self._run, status=REMOVED, cause="")
+                self._results.write(replace(other, last=last))
 
     def _find_out_of_order(self, result: ToolResult) -> Iterator[Problem]:
         """The tool has used something as a later tool had left it, as where its new code reads a table that a later
@@ -265,25 +295,52 @@ class ResultRecorder:
             writes = {**writes, **dict.fromkeys(removed, Write(end.ended, ABSENT))}
             found += said
         left = results.writers.left_over  # it has not read these now, so it is not stale for them
+        results.foreign_write = self._database.foreign_write
+        writers, place = results.writers.as_of(success.asof), results.places[tool.module]
+        kept = self._find_kept(end, success, writes, writers)
         now = add_success(
             before,
             success,
             writes,
+            kept=kept,
             is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
             read_files=lambda keys: read_earlier(
                 self._root, [key for key in keys if key not in left], before.success
             ),
         )
-        assert now.success is not None
-        results.foreign_write = self._database.foreign_write
-        writers, place = results.writers.as_of(now.success.asof), results.places[tool.module]
         self._used[tool.module] = success.flow, find_used_versions(success, writers)
         now = without_lost_writes(now, place, results.writers, writes)
-        now = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
+        now = with_saw(
+            now,
+            place,
+            writers,
+            is_repeatable=tool.is_repeatable,
+            edited=self._edited.get(tool.module, ()),
+        )
         if end.event.status == "passed":
             results.passed.add(tool.module)
         self.overlaps.add_flow(tool.module, success.flow)
+        has_new_code = before.success and not is_same_code(before.success.inputs, success.inputs)
+        if kept and has_new_code:
+            found.append(_keeps_earlier(tool, kept))
         return now, found
+
+    def _find_kept(
+        self, end: AttemptEnd, success: Success, writes: Mapping[Key, Write], writers: Writers
+    ) -> dict[Key, bool]:
+        """What the success has kept of the tool's own work. What `--rebuild` has removed is not kept."""
+        seen, place = end.event.seen or Observation(), self._results.places[end.tool.module]
+
+        def is_own(key: Key) -> bool:
+            last = writers.last(key)
+            return last is not None and last.place == place
+
+        reread = {use.key for use in seen.find("file", "reread")}
+        found = find_kept(end.before, success, writes, reread, is_own)
+        removal = self._steps[end.tool.module].removal
+        removed = {*removal.drops, *removal.empties} if removal else {*end.event.removed}
+        names = (key for key in found if key.startswith("table:") and table_name(key) in removed)
+        return {key: one for key, one in found.items() if key not in {*names}}
 
     def _with_exchanged(self, module: str, seen: Observation) -> Observation:
         """The same, with the files among the uses that count only once one tool has written them and another one has
@@ -314,6 +371,7 @@ class ResultRecorder:
         """Copies the files that the tool may write and that were edited since a tool left them, accepted or not; a
         warning for each.
         What changed after a tool was ordered whose end is not known yet may be the work of that one."""
+        self._edited[module] = []
         versions = Versions(self._root)
         writes = self._results.find(module).writes.items()
         marks = {key: versions.mark(key) for key, _ in writes if key.startswith("file:")}
@@ -327,7 +385,7 @@ class ResultRecorder:
         if not changed or self._results.find(module).success is None:
             return []
         until = min(self._open.values(), default=None)
-        found = []
+        found: list[Problem] = []
         for key, mark in changed.items():
             is_later = until is not None and int(mark.split()[-1]) >= until - TICK
             last = self._results.writers.last(key)
@@ -335,6 +393,7 @@ class ResultRecorder:
                 last = find_edited(key, self._results.writers, mark, versions.version)
             if last is not None and not is_later:
                 names = self._registry.display(last.module), self._registry.display(module)
+                self._edited[module] += [] if last.write.is_by_hand else [key]
                 found.append(self._keep(key[5:], *names))
         return found
 
@@ -354,6 +413,7 @@ class ResultRecorder:
     def end_transaction(self, status: str) -> None:
         """Remembers the tools that are done as passed, or that they were rolled back."""
         for module, (before, ended) in self._done.items():
+            self._removed.end(module, has_passed=status == "passed")
             now = self._results.find(module)
             if status == "passed":
                 self._results.passed.add(module)
@@ -393,6 +453,11 @@ class ResultRecorder:
     def _tell_turns(self, result: ToolResult) -> None:
         if self._plan.turns is not None:
             self._plan.turns.note(result)
+
+
+def _keeps_earlier(tool: Tool, kept: Iterable[Key]) -> Problem:
+    message = f"{tool.name} adds to what its earlier code made: {listed([*map(shown_key, kept)])}"
+    return build_note("keeps-earlier", message, f"orch run {tool.name} --rebuild makes it anew")
 
 
 def _changed_since_planned(tool: Tool, path: str) -> Problem:

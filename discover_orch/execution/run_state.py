@@ -174,7 +174,13 @@ class Run:
             one for one in self.modules if one in self._planned and one not in ended_or_running
         ]
         unsure = [one for one in later if self._may_depend_unseen(one)]
-        below = self._registry.downstream((event.module, *unsure)).union(unsure)
+        # What it was to remove is still there: who adds to that would add to what it added before.
+        removed = {
+            step.tool.module
+            for step in self.plan.steps
+            if step.removal and event.module in step.removal.after
+        }
+        below = self._registry.downstream((event.module, *unsure, *removed)).union(unsure, removed)
         guessed = self._find_guessed(event.module, later)
         known = self._registry.downstream((event.module,))
         unknown = (f"it is not known what {self._registry.display(event.module)} writes",)

@@ -230,7 +230,7 @@ class _Session:
     def _store(self, records: tuple[SuccessRecord, ...]) -> None:
         from discover_orch.execution.database_question import store  # few runs need it
 
-        store(self._prepare, self._project.project, records)
+        store(self._project, self._registry, records)
 
     def _open_observers(self) -> Observers | None:
         """Those of `orchconf.py`; None if it has none: then nothing is imported, and no process started."""

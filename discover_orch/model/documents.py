@@ -200,7 +200,7 @@ class Value(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Step(Struct, frozen=True, kw_only=True):
     """A tool in a plan. `reason` is why it would run; `params` has all its parameters. `may_run`: a step before it may
     make it fresh. `state` and `reasons` are those of its status, where they were asked for. With several jobs, it
-    `waits_for` these tools of its stage, or `runs_alone`."""
+    `waits_for` these tools of its stage, or `runs_alone`. `removes`: tables and files, with `--rebuild`."""
 
     name: str
     module: str
@@ -213,6 +213,7 @@ class Step(Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
     waits_for: tuple[str, ...] = ()
     runs_alone: bool = False
+    removes: tuple[str, ...] = ()
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -37,7 +37,8 @@ FileStat = tuple[int, int, int, int]
 
 #: What was done to the thing that a key names.
 #: - `file:`: it was `read`; SQLite `opened` it to read it; it was looked for and `missed`; it was `written`, only
-#:   `appended` to, or `updated`: read before it was written. `scratch`: written where it counts only once another tool
+#:   `appended` to, or `updated`: read before it was written, and then `reread`, or only
+#:   opened to be changed in place, as databases are. `scratch`: written where it counts only once another tool
 #:   has read it; `hidden`: read where it counts only if another tool wrote it. `created`: written, and not there
 #:   before. `removed`: it was there before. `made`: a folder. What the step made itself it does not read.
 #: - `folder:`, `glob:` were `listed`. `there:`, `stat:` and `link:` were `asked`; a folder has a slash at its end.
@@ -50,8 +51,8 @@ FileStat = tuple[int, int, int, int]
 #: - `module:` was `read`: got by its name, though it was not the first time. `gap:`: why there may be more, as an end
 #:   of the sentence "orch cannot see everything: it ...".
 Kind = Literal[
-    "read", "opened", "missed", "written", "appended", "updated", "scratch", "hidden", "created",
-    "removed", "made", "listed", "asked", "found", "inserted", "kept", "dropped", "unclear",
+    "read", "opened", "missed", "written", "appended", "updated", "reread", "scratch", "hidden",
+    "created", "removed", "made", "listed", "asked", "found", "inserted", "kept", "dropped", "unclear",
 ]  # fmt: skip
 WRITTEN: tuple[Kind, ...] = ("written", "appended", "updated", "scratch")
 FILLED: tuple[Kind, ...] = ("written", "inserted")

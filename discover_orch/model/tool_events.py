@@ -131,7 +131,8 @@ class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="t
     """`loaded` maps project files, relative to the root, to hashes: those that this tool was the first to load in its
     worker; `loaded_as` maps them to names of modules. `tables` are those that it wrote, as they were when it had
     ended. `returned` is what `run()` returned, as JSON, if a check takes it as `previous` and it is small, else "".
-    `record` is the name of this success in the database, "" where that has no record of it."""
+    `record` is the name of this success in the database, "" where that has no record of it. `removed` are the tables
+    that were dropped before it ran."""
 
     status: ToolStatus
     duration: Seconds = 0.0
@@ -140,6 +141,7 @@ class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="t
     tables: tuple[TableHead, ...] = ()
     returned: str = ""
     record: str = ""
+    removed: tuple[str, ...] = ()
 
 
 class TablesMade(Event, frozen=True, kw_only=True, tag="tables_made"):

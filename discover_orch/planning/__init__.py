@@ -6,6 +6,6 @@ it was found) and a `Plan`. Nothing of the user's code is imported or run.
 Doors: `project_view` (find a project, and ask about it), `remaining_work` (what is stale or accepted), `resume` (what
 another run left), `parallel` (what may run side by side, and what would let it), `project_warnings` and
 `dataflow_checks` (what is to be said of several tools together), `changed_since` (what differs from a commit),
-`cleaning` (which files of tools may be deleted). `plan`, `param_values` and `selection` have the values that these
-take and return.
+`cleaning` (which files of tools may be deleted), `rebuild` (what `--rebuild` removes). `plan`, `param_values` and
+`selection` have the values that these take and return.
 """

@@ -54,7 +54,7 @@ class Deleter:
             return f"it cannot be deleted: {error.strerror}"
         return ""
 
-    def find_reason(self, key: Key) -> str:
+    def find_reason(self, key: Key, *, keeps_edits: bool = True) -> str:
         """Why it must not be deleted; "" where it may be."""
         last = self._writers.last(key)
         if key.startswith("table:"):
@@ -84,7 +84,7 @@ class Deleter:
         name = self._name_of(last.module)
         if not any(row.write.is_new for row in self._writers.of(key)):
             return f"orch did not see {name} create it: it may have been there before"
-        return self._find_edit(full, last.write, name)
+        return self._find_edit(full, last.write, name) if keeps_edits else ""
 
     def _find_edit(self, full: str, write: Write, name: str) -> str:
         if write.mark == UNSURE:

@@ -49,6 +49,7 @@ def find_waits(
         module = step.tool.module
         earlier = {number.get(other, place) for other in registry.before.get(module, ())}
         earlier |= conflicts[place]
+        earlier |= {number[one] for one in (step.removal.after if step.removal else ())}
         found.append(
             Waits(
                 all_before,

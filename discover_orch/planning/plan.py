@@ -17,6 +17,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import ParamType, Scalar, find_url_passwords, is_secret_name
+from discover_orch.model.table_keys import shown_table
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.param_values import (
@@ -43,6 +44,26 @@ _TEXT = ParamType(base=Scalar(kind="str"))
 ALL_SELECTED = "all tools were selected"
 
 
+class Removal(Struct, frozen=True, kw_only=True):
+    """What a step removes first, with `--rebuild`: files, tables that it drops, and tables that it `empties`, since a
+    tool creates them that does not run. What depends on these may be dropped too if it is among `may_drop`. The tools
+    `after` which it comes remove what this one also writes: it does not run if one of them fails."""
+
+    files: tuple[str, ...] = ()
+    drops: tuple[str, ...] = ()
+    empties: tuple[str, ...] = ()
+    may_drop: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        tables = (
+            *map(shown_table, self.drops),
+            *(f"rows of {shown_table(one)}" for one in self.empties),
+        )
+        return (*tables, *self.files)
+
+
 class Step(Struct, frozen=True, kw_only=True):
     """One tool in the plan. `stage` is the one that it runs for; `after` are modules of this plan. A step starts when
     all steps of the `group` before it have ended: tools of one stage, selected by one word. `attempt` counts from 1.
@@ -61,6 +82,7 @@ class Step(Struct, frozen=True, kw_only=True):
     writes_alone: bool = False
     may_run: bool = False
     previous: str = ""
+    removal: Removal | None = None
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.model.table_keys import WHOLE, table_name
+from discover_orch.model.table_keys import WHOLE, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import (
     build_left_over_warning,
@@ -43,6 +43,7 @@ from discover_orch.staleness.tool_result import (
     Inputs,
     Key,
     LastOutcome,
+    Seq,
     Success,
     ToolResult,
     Write,
@@ -84,7 +85,13 @@ class RemainingWork:
             (place, known[one]) for place, one in enumerate(self._registry.order) if one in known
         ]
         gone = [(GONE, one) for one in self.current.gone]
-        return Writers([*rows, *gone], foreign_write=lambda: self.current.database.foreign_write)
+        return self._build_writers([*rows, *gone])
+
+    def _build_writers(self, rows: Iterable[tuple[int, ToolResult]]) -> Writers:
+        database = self.current.database
+        return Writers(
+            rows, foreign_write=lambda: database.foreign_write, content_of=database.content
+        )
 
     def find_left_over(self) -> list[LeftOver]:
         """What is left over from tools; from one that no longer exists what another tool reads."""
@@ -179,6 +186,23 @@ class RemainingWork:
             and (write.is_checked or write.is_left_over)
             and write.mark == EXISTS
         ) - {"", WHOLE}
+
+    def find_tables_to_read(self) -> tuple[str, ...]:
+        """The tables that tools left with a version by content, and that another program may have changed since."""
+        main, written = self.current.database, dict[str, Seq]()
+        prefix = table_key(main.number, "")
+        for result in self.all_results:
+            for key, write in result.writes.items():
+                if key.startswith(prefix) and write.version:
+                    name = table_name(key)
+                    written[name] = max(write.seq, written.get(name, 0))
+        return tuple(main.find_unread(written))
+
+    def note_contents(self, contents: Mapping[str, str], *, is_run: bool) -> None:
+        """What these tables contain now. `is_run`: a run follows."""
+        runs = find_runs(self._project.root)
+        now = after_run(int(runs[0])) if runs else 0
+        self.current.database.note_contents(contents, self.memory if is_run else None, now)
 
     def note_tables(self, left: Collection[str], found: Collection[str]) -> None:
         """Remembers which of the tables that successes left are not among those that were found now."""
@@ -295,7 +319,7 @@ class RemainingWork:
             writes = self._as_present(tool, result)
             results[tool.module] = replace(result, last=last, success=accepted, writes=writes)
         rows = [*enumerate(results.values()), *((GONE, one) for one in gone.values())]
-        writers = Writers(rows, foreign_write=lambda: present.database.foreign_write)
+        writers = self._build_writers(rows)
         for place, result in rows:
             if result.module in modules:
                 memory.write(with_saw(result, place, writers, is_accepted=True))
@@ -338,7 +362,11 @@ class RemainingWork:
         return writes
 
     def _as_edited(self, key: Key, write: Write) -> Write:
-        """The write of a file that was edited since, as it is now."""
+        """The write of a file or table that was edited since, as it is now."""
+        if key.startswith("table:"):
+            now = write.version and self.current.database.content(key, write.seq)
+            is_same = now is None or now == write.version
+            return write if is_same else replace(write, version=now, is_by_hand=True)
         mark = self.current.mark(key)
         if key[:5] != "file:" or write.version is None or mark in (write.mark, EXISTS):
             return write

@@ -26,7 +26,7 @@ from discover_orch.render.style import (
 )
 from discover_orch.staleness.reason_sentences import Freshness
 
-MOST_FRESH = 20
+MOST_FRESH, MOST_REMOVED = 20, 5
 _UNKNOWN: Mapping[str, Freshness] = {}
 
 
@@ -68,6 +68,8 @@ def _step_facts(step: documents.Step, style: Style) -> Iterator[str]:
     waits = [f"waits for {', '.join(step.waits_for)}"] if step.waits_for else []
     waits += ["runs alone"] if step.runs_alone else []
     yield ", ".join(waits)
+    if step.removes:
+        yield f"removes {names_text(step.removes, MOST_REMOVED)}"
 
 
 def state_word(state: str, style: Style) -> str:
@@ -104,6 +106,7 @@ def build_plan(
                 reasons=now.sentences if now else (),
                 waits_for=tuple(names[one] for one in own.steps),
                 runs_alone=own.is_alone,
+                removes=step.removal.shown if step.removal else (),
             )
         )
     return documents.Plan(

@@ -19,6 +19,7 @@ from discover_orch.model.table_keys import OWN_TABLE, acting_name
 from discover_orch.state.sealed_files import open_nonblocking
 
 _SQLITE = b"SQLite format 3\0"
+_DUCKDB = b"DUCK"  # https://duckdb.org/docs/stable/internals/storage
 _SIZE = 100  # bytes of the header
 _WAL_MODE = 2
 #: The first bytes of the journal of a transaction that may still be undone.
@@ -155,8 +156,8 @@ def read_tables(root: str, path: str) -> frozenset[str] | None:
         return None
     if before.size == 0:
         return frozenset()
-    options = _choose_options(full, before)
-    found = _query_tables(full, options) if options else None
+    kind, _, options = choose_options(full).partition(":")
+    found = _query_tables(full, options) if kind == "sqlite" else None
     if found is not None and "immutable" in options:
         # Read without locks: it counts only if the file was not written meanwhile.
         after = read_database(root, path)
@@ -165,20 +166,24 @@ def read_tables(root: str, path: str) -> frozenset[str] | None:
     return found
 
 
-def _choose_options(full: str, database: DatabaseStat) -> str:
-    """How to open the file without creating one beside it; "" where there is no way."""
+def choose_options(full: str) -> str:
+    """How to open the file without creating one beside it, after the kind of the database: `sqlite:mode=ro`; "" where
+    there is no way."""
     try:
         with open(full, "rb", buffering=0) as file:
             header = file.read(_SIZE) or b""
     except OSError:
         return ""
+    if header[8:12] == _DUCKDB:
+        return "duckdb:access_mode=read_only"
     if not header.startswith(_SQLITE):
         return ""
     if _WAL_MODE not in header[18:20]:
-        return "mode=ro"
-    if not database.wal_size:
-        return "mode=ro&immutable=1"  # else SQLite would create a log and its index, and leave them there
-    return "mode=ro" if os.path.exists(full + "-shm") else ""
+        return "sqlite:mode=ro"
+    if not _stat_log(full + "-wal")[0]:
+        # Else SQLite would create a log and its index, and leave them there.
+        return "sqlite:mode=ro&immutable=1"
+    return "sqlite:mode=ro" if os.path.exists(full + "-shm") else ""
 
 
 def _query_tables(full: str, options: str) -> frozenset[str] | None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
-from discover_orch.model.table_keys import WHOLE, table_name
+from discover_orch.model.table_keys import WHOLE, table_key, table_name
 from discover_orch.staleness.database_file import (
     DatabaseStat,
     count_changes,
@@ -45,10 +45,12 @@ class CurrentDatabase:
         is_named = not uses_get_connection(registry, project)
         file = find_file(project.database)
         self._root, self.all_known = project.root, memory.databases()
+        self._ignores_others = project.external_writes == "ignore"
         self.name = database_name(project.database, environ) if is_named else GET_CONNECTION
         self.named_file = file if is_named else ""
         self.path = self.known.path if self.known else file
         self._stats: dict[str, DatabaseStat | None] = {}
+        self._contents: Mapping[str, str] | None = None  # that were read just now
 
     @property
     def known(self) -> KnownDatabase | None:
@@ -97,6 +99,40 @@ class CurrentDatabase:
             return EXISTS
         tables = self._tables
         return EXISTS if tables is None or name in tables else ABSENT
+
+    def content(self, key: Key, seq: Seq) -> str | None:
+        """The version that a table has now, if that was asked for after the write of this number; else None."""
+        known, name = self.known, table_name(key)
+        if known is None or self._ignores_others or key != table_key(self.number, name):
+            return None
+        if self._contents is not None:
+            return self._contents.get(name)
+        is_read = seq <= known.read and not self.has_changed
+        return known.contents.get(name) if is_read else None
+
+    def find_unread(self, written: Mapping[str, Seq]) -> list[str]:
+        """Of these tables, each with when a tool wrote it last, those that another program may have changed since, so
+        that it is to be found out what they contain."""
+        known = self.known
+        if known is None or self._ignores_others or self.number != known.number:
+            return []
+        if not known.path:
+            is_server = self.name == GET_CONNECTION or self.name.startswith("postgres")
+            return [*written] if is_server else []
+        since = self.foreign_write if self.foreign_write > known.read else -1
+        return [name for name, seq in written.items() if seq <= since]
+
+    def note_contents(
+        self, contents: Mapping[str, str], memory: Memory | None = None, now: Seq = 0
+    ) -> None:
+        """These tables were read. With a `memory`, a run follows, and that is remembered as of `now`."""
+        if memory is None or self.known is None:
+            self._contents = contents
+            return
+        if self.was_written:
+            self.note_present(memory, now)
+            self.__dict__.update(has_changed=False, was_written=False)
+        self.remember(memory, replace(self.known, read=now, contents=contents))
 
     @cached_property
     def _tables(self) -> frozenset[str] | None:
@@ -280,5 +316,7 @@ class DatabaseRecord:
             looked=before.looked if before else 0,
             missing=before.missing if before else (),
             run=before.run if before else 0,
+            read=before.read if before else 0,
+            contents=before.contents if before else {},
         )
         self._current.remember(self._memory, known)

@@ -43,7 +43,8 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A database as it was at the end of the last run that used it. `path` is "" where it is no file; `number` differs
     for every database that this project has had. `foreign_write` is when another program was found to have written
     to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there. `run`
-    is the greatest number of a run that has left a record in it."""
+    is the greatest number of a run that has left a record in it. `read` is when the content of tables was last looked
+    at, and `contents` are the versions that they had then."""
 
     path: str
     number: int
@@ -52,6 +53,8 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     looked: Seq = 0
     missing: tuple[str, ...] = ()
     run: int = 0
+    read: Seq = 0
+    contents: Mapping[str, str] = {}
 
 
 def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:

@@ -16,6 +16,7 @@ from discover_orch.staleness.rule import Reason
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
+    REMOVED,
     SETTLED,
     UNSURE,
     Key,
@@ -86,11 +87,10 @@ def reason_sentence(
         case "overwritten" if not is_all_tables(reason.key):
             return f"{shown} was overwritten by {name_of(reason.by)} ({_when(reason, result)})"
         case "out of order" if not is_all_tables(reason.key):
-            other = "it or a later tool" if reason.key in result.writes else "a later tool"
-            return f"ran on {shown} as {other} had left it, not as {name_of(reason.by)} leaves it"
+            return _out_of_order_sentence(reason, result, name_of)
         case "left over" | "left by gone":
             return _left_over_sentence(reason, name_of)
-        case "edited":
+        case "edited" if kind != "table":
             return f"{shown} was edited after {name_of(result.module)} made it"
         case _:
             pass
@@ -126,6 +126,17 @@ def reason_sentence(
             return _database_sentence(reason)
         case _:
             return f"it depends on {name_of(reason.by)}, which ran later (run {run_of(reason.seq)})"
+
+
+def _out_of_order_sentence(
+    reason: Reason, result: ToolResult, name_of: Callable[[str], str]
+) -> str:
+    """A tool that saw the thing as an edit had left it has no number of a writer."""
+    saw = result.success.saw.get(reason.key) if result.success else None
+    other = "it or a later tool" if reason.key in result.writes else "a later tool"
+    other = "an edit" if saw is not None and saw.seq == 0 else other
+    shown = shown_key(reason.key)
+    return f"ran on {shown} as {other} had left it, not as {name_of(reason.by)} leaves it"
 
 
 def _left_over_sentence(reason: Reason, name_of: Callable[[str], str]) -> str:
@@ -193,6 +204,8 @@ def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str],
     if not reason.by:
         return f"{shown} is missing"
     tool, when = name_of(reason.by), _when(reason, result)
+    if reason.how == "edited":
+        return f"{shown} was changed by another program after {tool} made it"
     if is_table_list(reason.key):
         return f"{tool} changed which tables exist ({when})"
     if is_all_tables(reason.key):
@@ -256,6 +269,8 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case _ if last.status == SETTLED:
             sentence = f"run {last.run} committed it and was killed, so what it used is not known"
             return "", [sentence]
+        case _ if last.status == REMOVED:
+            return "", [f"run {last.run} removed what it had made: run it with --rebuild, too"]
         case _ if last.status == UPGRADED:
             return "", ["orch was upgraded and cannot compare with the last success"]
         case _:

@@ -5,7 +5,7 @@ Pure: each function makes a new result of the one before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -19,6 +19,8 @@ from discover_orch.model.table_keys import (
 )
 from discover_orch.staleness.tool_result import (
     ABSENT,
+    DATABASE,
+    EXISTS,
     UNSURE,
     Inputs,
     Key,
@@ -28,6 +30,8 @@ from discover_orch.staleness.tool_result import (
     Write,
     used_files,
 )
+
+NOTHING: Mapping[Key, bool] = {}
 
 
 def rename_result(result: ToolResult, module: str, old: str, path: str) -> ToolResult:
@@ -54,32 +58,35 @@ def add_success(
     success: Success,
     writes: Mapping[Key, Write],
     *,
+    kept: Mapping[Key, bool] = NOTHING,
     is_there: Callable[[Key], bool] = lambda _: False,
     read_files: Callable[[Iterable[Key]], tuple[Mapping[Key, str], Mapping[Key, str]]] = (
         lambda _: ({}, {})
     ),
 ) -> ToolResult:
-    """What is remembered after a success that wrote `writes`, before it is known what it saw (see `with_saw`).
-    `is_there` says whether a file exists now; `read_files` gives the versions of files as they are now, and their
-    marks. What successes with the same code read and wrote stays known:
-    this one may have found nothing to do."""
+    """What is remembered after a success that wrote `writes`, before it is known what it saw (see `with_saw`). `kept`
+    is as of `find_kept`. `is_there` says whether a file exists now; `read_files` gives the versions of files as they
+    are now, and their marks. What successes with the same code read and wrote stays known: this one may have found
+    nothing to do."""
     past = before.success
     has_same_code = past is not None and is_same_code(past.inputs, success.inputs)
     # What it made with other arguments, as a file for each day, is as it should be.
     has_same_params = past is None or _params(past) == _params(success)
     is_retried = bool(before.tried.code) and is_same_code(before.tried, success.inputs)
 
-    used = {*used_files(success.inputs), *success.tables}
-    used.update(f"file:{key[6:]}" for key in success.inputs.other if key.startswith("there:"))
+    # What it reads of its own says what it has done already, so it counts on all that.
+    rests_on_earlier = any(kept.values())
+    used = _find_used(success)
 
     def keep(key: Key, write: Write) -> Write:
         """What it did not write now: it may have left a file as it is because it was there."""
         is_failed = write.seq > (past.ended if past else 0)
         is_used = key in used
-        has_code = is_retried if is_failed else has_same_code
+        has_code = is_retried if is_failed else has_same_code or rests_on_earlier
         is_file = key.startswith("file:")
         is_there_still = is_there(key) if is_file else has_same_code
-        is_left_over = not is_used and _can_be_left_over(key, write, success)
+        is_left_over = not (is_used or rests_on_earlier)
+        is_left_over &= _can_be_left_over(key, write, success)
         is_left_over &= is_there_still or not is_file  # whether a table is there is not known
         is_left_over &= write.is_left_over or (write.is_checked and has_same_params)
         return replace(
@@ -93,21 +100,66 @@ def add_success(
             is_left_over=is_left_over,
         )
 
-    kept = {key: keep(key, one) for key, one in _find_old(before, writes, is_there).items()}
+    old = {key: keep(key, one) for key, one in _find_old(before, writes, is_there).items()}
     if past is not None and has_same_code:
         versions, marks = read_files(_find_forgotten(past, success.inputs, writes))
-        # What it has read before and not now counts as it is now, else the tool would be stale for ever.
-        success = replace(
-            success,
-            flow=add_earlier(success.flow, past.flow),
-            inputs=replace(success.inputs, other={**versions, **success.inputs.other}),
-            marks={**marks, **success.marks},
-            tables=_with_earlier_tables(success, past),
-        )
+        success = _with_earlier_reads(success, past, versions, marks)
         writes = {key: _with_earlier(one, before.writes.get(key)) for key, one in writes.items()}
     return replace(
-        before, success=success, writes={**kept, **writes}, tried=Inputs(), tried_tables=()
+        before, success=success, writes={**old, **writes}, tried=Inputs(), tried_tables=()
     )
+
+
+def _with_earlier_reads(
+    now: Success, past: Success, versions: Mapping[Key, str], marks: Mapping[Key, str]
+) -> Success:
+    """What it has read before and not now counts as it is now, else the tool would be stale for ever."""
+    return replace(
+        now,
+        flow=add_earlier(now.flow, past.flow),
+        inputs=replace(now.inputs, other={**versions, **now.inputs.other}),
+        marks={**marks, **now.marks},
+        tables=_with_earlier_tables(now, past),
+    )
+
+
+def _find_used(success: Success) -> set[Key]:
+    """What the success read and looked at."""
+    asked = (key for key in success.inputs.other if key.startswith("there:"))
+    return {*used_files(success.inputs), *success.tables, *(f"file:{key[6:]}" for key in asked)}
+
+
+def find_kept(
+    before: ToolResult,
+    success: Success,
+    writes: Mapping[Key, Write],
+    reread: Collection[Key],
+    is_own: Callable[[Key], bool],
+) -> dict[Key, bool]:
+    """What the tool itself had left when it began, and this success has kept or added to; with whether it has read it.
+    `reread` are the files that it read and wrote anew; `is_own`: whether it wrote this last. A file to which it only
+    appends is a log."""
+    other, found = success.inputs.other, dict[Key, bool]()
+    missed = success.flow.tables_missed
+    for key, write in before.writes.items():
+        now, is_table = writes.get(key), key.startswith("table:")
+        is_thing = write.mark == EXISTS if is_table else write.mark not in (ABSENT, UNSURE, EXISTS)
+        is_known = not (is_table_list(key) or is_all_tables(key) or write.version == DATABASE)
+        if not (is_thing and is_known and is_own(key)) or write.only_creates:
+            continue
+        has_read = key in success.tables and table_name(key) not in missed
+        if not is_table:
+            has_read = bool(other.get(key)) or key in reread
+        if now is None:
+            is_kept = has_read or f"there:{key[5:]}" in other
+        elif now.seq == write.seq:  # it would have made the table
+            is_kept = True
+        else:
+            is_new = is_table and table_name(key) in success.flow.tables_created
+            is_kept = key in reread or (is_table and now.only_adds and not is_new)
+        if is_kept:
+            found[key] = has_read
+    return found
 
 
 def _params(success: Success) -> dict[Key, str]:

@@ -50,7 +50,7 @@ class Reason(Struct, frozen=True):
 
     - `overwritten`: what the tool wrote was overwritten by the earlier tool `by`.
     - `out of order`: the tool used it as a later tool, or the tool itself, had left it, and not as `by` makes it.
-    - `edited`: no tool has changed what the tool left.
+    - `edited`: no tool has changed what the tool left. Of a table, `by` left it, and another program changed it.
     - `gone`: the tool `by` no longer exists.
     - `left over`: the tool `by` made it and no longer does; `left by gone`: and no longer exists. The reason stands
       for `more` other things too.
@@ -103,10 +103,11 @@ def with_saw(
     *,
     is_repeatable: bool = False,
     is_accepted: bool = False,
+    edited: Collection[Key] = (),
 ) -> ToolResult:
     """The result with what its success saw: who had left each thing that it used, and what. `writers` are as they were
-    when the tool began. Of a tool that may run on its own result, and of one that is marked as fresh, what it or a
-    later tool has made of a thing does not count."""
+    when the tool began, and so are the files that were `edited` by hand. Of a tool that may run on its own result, and
+    of one that is marked as fresh, what it or a later tool has made of a thing does not count."""
     success = result.success
     if success is None:
         return result
@@ -114,6 +115,11 @@ def with_saw(
     judge = Judge(result, place, writers, lambda _: ABSENT)
     for key in judge.find_used():
         if is_table_list(key) and key not in saw:
+            continue
+        edit = writers.find_edit(key)
+        may_hide_edit = key in result.writes and not is_accepted and writers.may_be_edited(key)
+        if edit is not None or key in edited or may_hide_edit:
+            saw[key] = Saw(0, edit)
             continue
         adds = judge.find_adds(key)
         last = writers.last(key, adds=adds, own=place)
@@ -164,8 +170,10 @@ class Judge:
         return last if is_moved and self._is_as_left(key, last.write) else None
 
     def _is_as_left(self, key: Key, write: Write) -> bool:
-        """A table is: that it was dropped is said where it is missed."""
-        return key.startswith("table:") or write.mark in (UNSURE, self._mark_of(key))
+        """That a table was dropped is said where it is missed."""
+        if key.startswith("table:"):
+            return self._writers.find_edit(key) is None
+        return write.mark in (UNSURE, self._mark_of(key))
 
     def explain(self, key: Key, then: str | None, now: str | None) -> Reason | None:
         """The reason for a difference in content, unless the tool itself or a later one moved the thing on."""
@@ -218,6 +226,11 @@ class Judge:
         whole = database_of(key) + WHOLE
         return whole in self._success.tables and whole not in self._result.writes
 
+    def knows_tables(self) -> bool:
+        """Whether the content of each table that it read is known, whoever has written to the database."""
+        last = (self._writers.last(key) for key in self._success.tables)
+        return all(one and self._writers.version(one.key, one) is not None for one in last)
+
     def find_changed(self) -> Iterator[Reason]:
         """What it would see otherwise today, though the content as it is now does not show it, or is not known."""
         for key in self.find_used():
@@ -239,8 +252,16 @@ class Judge:
             if earlier and earlier.write.seq > max(own.seq, self._success.asof):
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
         saw = self._success.saw.get(key, Saw())
+        edit = writers.find_edit(key)
+        if edit is not None and adds is None:
+            is_own = last.place == place and last.write.seq >= self._success.asof
+            is_same = edit == saw.version and not is_own
+            # `adds` is None, so this is the last writer of all.
+            return (
+                None if is_same else Reason(key, last.module, then=last.write.version, how="edited")
+            )
         # In the list of tables those that the tool itself or a later one makes do not count.
-        if is_table_list(key) or self.find_mover(key) is not None:
+        if is_table_list(key) or edit is not None or self.find_mover(key) is not None:
             maker = writers.maker(key, place, adds)
             if maker and maker.write.seq < self._success.asof and maker.write.only_creates:
                 maker = writers.maker(key, place, adds, fills=True)  # it would not make it anew
@@ -250,12 +271,10 @@ class Judge:
             return Reason(maker.key, maker.module, maker.write.seq, how=how)
         if not key.startswith("table:"):
             return None  # see `explain`
-        if last.write.seq == saw.seq:
-            return None
         version = writers.version(key, last)
-        if version is not None and version == saw.version:
-            return None
-        return Reason(last.key, last.module, last.write.seq)
+        is_known = version is not None and saw.version is not None
+        is_same = version == saw.version if is_known else last.write.seq == saw.seq
+        return None if is_same else Reason(last.key, last.module, last.write.seq)
 
     def _is_version(self, key: Key, maker: Writer, saw: Saw) -> bool:
         """Whether the maker left what the tool saw."""
@@ -284,6 +303,11 @@ class Judge:
             if not (write.is_checked or write.only_adds) or write.mark == UNSURE:
                 continue
             is_table = key.startswith("table:")
+            if is_table and self._writers.find_edit(key) is not None:
+                last = self._writers.last(key)
+                if last is not None and last.place == self._place and not self._writers.is_log(key):
+                    yield Reason(key, last.module, then=last.write.version, how="edited")
+                continue
             if is_table and max(write.seq, asof) >= looked():
                 continue
             now, last = self._mark_of(key), self._writers.last(key)
@@ -317,7 +341,10 @@ class Judge:
                 continue
             if maker.write.seq > last.write.seq and not maker.write.only_adds:
                 continue  # it has made the thing anew since
-            is_own = last.place == self._place and is_repeatable
+            # Its own result is what it left, not what an edit has made of that.
+            is_own = (
+                is_repeatable and last.place == self._place and self._is_as_left(key, last.write)
+            )
             saw = self._success.saw.get(key, Saw())
             if not (is_own and maker.stands_for(saw.seq)):
                 found.setdefault(maker.module, maker.key)
@@ -453,7 +480,8 @@ def compare(
             blamed.add(reason.by)
             yield reason
     yield from left.values()
-    if not ignores_foreign and success.tables and foreign_write() > success.asof:
+    is_written = not ignores_foreign and success.tables and foreign_write() > success.asof
+    if is_written and not judge.knows_tables():
         yield Reason("database", seq=1)
     for reason in judge.find_changed():
         if reason.key not in found:

@@ -78,7 +78,11 @@ class Status:
         self._place = {module: place for place, module in enumerate(registry.order)}
         rows = [*enumerate(self._results.values()), *((GONE, one) for one in present.gone)]
         # Asks what another program wrote only where a table has a version.
-        self._writers = Writers(rows, foreign_write=lambda: self._present.database.foreign_write)
+        self._writers = Writers(
+            rows,
+            foreign_write=lambda: self._present.database.foreign_write,
+            content_of=lambda key, seq: self._present.database.content(key, seq),
+        )
         self._is_left = build_test(registry, lambda: self._present.database.number)
         self._code: Mapping[str, CodeState] = {}
         self._forget_answers()
@@ -338,6 +342,10 @@ class Turns:
         self._ended: dict[str, ToolResult] = {}  # and not looked at yet
         self.read_again()
         status.settle()
+
+    def force(self, modules: Collection[str]) -> None:
+        """These run though they may be fresh."""
+        self._forced = frozenset(self._forced).union(modules)
 
     def read_again(self) -> None:
         """Something else than this run has changed the status."""

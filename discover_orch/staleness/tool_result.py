@@ -57,7 +57,7 @@ class Write(Struct, frozen=True, array_like=True):
     `only_adds`: it only inserted rows, or only appended, so that others who do that too are no concern of it.
     `only_creates`: it made the table where it was not there, and no rows, so that running again would not empty it.
     `version` is the content that it left; None where that is not known, as of large tables. `is_made`: the
-    code of its last success writes it, as far as is known. `is_new`: there was no such file before a tool wrote it.
+    code of its last success writes it, as far as is known. `is_new`: it was not there before a tool wrote it.
     `is_left_over`: its last success neither wrote it nor looked at it, and all that this success read was seen.
     `is_by_hand`: what is there is an edit by the user that was accepted, not what the tool left.
     """
@@ -101,6 +101,8 @@ SETTLED = "settled"
 UNRECORDED = "unrecorded"
 #: The status of a tool that the database has a success of whose files are not here, as where another checkout ran it.
 ELSEWHERE = "elsewhere"
+#: That of a tool of which another one removed something, with `--rebuild`, and that has not run since.
+REMOVED = "removed"
 
 
 #: Why the outcome is unknown, or why the tool was interrupted.

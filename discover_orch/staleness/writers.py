@@ -15,6 +15,9 @@ from discover_orch.staleness.tool_result import ABSENT, DATABASE, Key, Seq, Tool
 GONE = -1
 #: Finds when something happened to the database last, as a number of an end.
 TimeOf = Callable[[], float]
+#: Finds the version that a table has now, if it was asked for after the write of this number; None where that is not
+#: known.
+ContentOf = Callable[[Key, Seq], str | None]
 
 
 class Writer(Struct, frozen=True):
@@ -49,12 +52,13 @@ class Writers:
         results: Iterable[tuple[int, ToolResult]],
         *,
         foreign_write: TimeOf = lambda: 0,
+        content_of: ContentOf = lambda key, seq: None,
     ) -> None:
         """Each result comes with the place of its tool. `foreign_write` finds when another program wrote to the
-        database last: of tables that were written before, the content is not known."""
+        database last: of tables that were written before, only `content_of` knows the content."""
         self._rows: dict[Key, list[Writer]] = {}
         self._left: dict[Key, None] = {}  # of some tool; others may make it
-        self._foreign_write = foreign_write
+        self._foreign_write, self._content_of = foreign_write, content_of
         self._until: Seq | None = None
         for place, result in results:
             self._add(place, result)
@@ -138,10 +142,10 @@ class Writers:
         return [one for one in self._tables.get(database_of(whole), ()) if one != whole]
 
     def is_log(self, key: Key) -> bool:
-        """Whether all who are known to write the file only append to it, so that users may add to it too."""
+        """Whether all who are known to write the file or table only add to it, so that users may add to it too."""
         rows = self.of(key)
         made = [row for row in rows if row.place != GONE and row.write.is_made]
-        return all(row.write.only_adds for row in made or rows)
+        return all(row.write.only_adds or row.write.only_creates for row in made or rows)
 
     def in_folder(self, folder: str) -> list[Key]:
         """The files directly in the folder that tools wrote or removed."""
@@ -209,8 +213,25 @@ class Writers:
             return ABSENT
         if write.version is None or write.version == DATABASE:
             return None
-        is_table = key.startswith("table:")
-        return None if is_table and write.seq <= self._foreign_write() else write.version
+        if not key.startswith("table:") or write.seq > self._foreign_write():
+            return write.version
+        return None if self._content_of(key, write.seq) is None else write.version
+
+    def may_be_edited(self, key: Key) -> bool:
+        """Whether another program has written to the database since, and what a table contains that had a version is
+        not known."""
+        last = self.last(key) if key.startswith("table:") else None
+        has_version = last is not None and bool(last.write.version)
+        return last is not None and has_version and self.version(key, last) is None
+
+    def find_edit(self, key: Key) -> str | None:
+        """The version that a table has now, if another program has changed it since its last writer; None where that
+        is not so, or not known."""
+        last = self.last(key) if key.startswith("table:") else None
+        if last is None or last.write.mark == ABSENT or last.write.version is None:
+            return None
+        now = self._content_of(key, last.write.seq)
+        return None if now == last.write.version else now
 
 
 def _grouped(pairs: Iterable[tuple[str, Key]]) -> dict[str, list[Key]]:

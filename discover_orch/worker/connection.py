@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from discover_orch.databases.connection_settings import ConnectionSettings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from discover_orch.databases.memory_table import MemoryTable
     from discover_orch.databases.table_log import TableContent, TableLog
     from discover_orch.model.success_record import Attempt
+    from discover_orch.worker.protocol import RunStep
     from discover_orch.worker.tool_observation import Observer
 
 
@@ -38,6 +39,8 @@ SECOND_CONNECTION = (
     "used a second connection to the database: what that one commits stays, and it sees nothing of what the tool "
     "writes on conn"
 )
+#: In place of the version of a table that has too many rows.
+TOO_LARGE = "?"
 DUCKDB_CURSOR = "conn.cursor() of DuckDB is a second connection: use conn itself"
 
 
@@ -301,6 +304,34 @@ class ToolConnection:
 
     def _is_closed(self) -> bool:
         return self.transaction is None or self.transaction.is_closed()
+
+    def read_tables(self, names: Iterable[str]) -> dict[str, str]:
+        """The versions of these tables, as of `TableLog.read_tables`, outside of any step."""
+        if self.tables is None:
+            return {}
+        self.begin(commits_by_itself=False)
+        try:
+            self.tables.look()
+            found = self.tables.read_tables(names, self._version_rows)
+        finally:
+            self.end(keep=False)
+        return {name: one.version or TOO_LARGE for name, one in found.items()}
+
+    def remove_tables(self, order: RunStep) -> tuple[str, ...]:
+        """As `removal.remove_tables`, once the transaction of the step has begun; what was dropped."""
+        transaction = self.transaction
+        if transaction is None or transaction.conn is None:
+            return ()
+        from discover_orch.databases.removal import CannotRemove, remove_tables  # few runs need it
+
+        conn = find_driver_connection(transaction.conn)
+        try:
+            removed = remove_tables(conn, order.drops, order.empties, order.may_drop)
+        except CannotRemove as error:
+            raise ResourceProblem(str(error)) from None
+        if self.tables is not None:
+            self.tables.begin_without(removed)
+        return removed
 
     def begin_check(self) -> None:
         """A check of the step is about to run. Raises WritesLost where nothing can be committed any more."""

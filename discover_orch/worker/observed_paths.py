@@ -128,7 +128,8 @@ class StepFiles:
         self.listed: dict[str, str] = {}
         self.globs: dict[str, str] = {}
         self.written: dict[str, bool] = {}
-        self.updated: set[str] = set()  # of those written: they were there, and were read too
+        self.updated: set[str] = set()  # of those written: they were there, and were opened too
+        self.reread: set[str] = set()  # of these, those that were read
         self.created: dict[str, None] = {}
         self.removed: dict[str, None] = {}
         self.folders_made: dict[str, None] = {}

@@ -111,7 +111,8 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     other worker writes to the database.
 
     `is_traced` is as of the worker's `Prepare`. The parent sends it when the step before has ended. After `timeout`
-    seconds it interrupts the tool.
+    seconds it interrupts the tool. `drops`, `empties` and `may_drop` are tables that are removed in its transaction
+    first, as `removal.remove_tables` says.
     """
 
     module: str
@@ -133,12 +134,15 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     writes_alone: bool = False
     is_traced: bool = True
     timeout: float | None = None
+    drops: tuple[str, ...] = ()
+    empties: tuple[str, ...] = ()
+    may_drop: tuple[str, ...] = ()
 
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What has the database recorded of this project? Documents come only where another success is `known` of a tool,
     or none. Before that: hold the lock of the project under this name until the worker ends; make these attempts void;
-    store these records. With `has_tables`: which tables and views are there?"""
+    store these records. With `has_tables`: which tables and views are there, and what do `tables` contain?"""
 
     project: str = ""
     known: Mapping[str, str] = field(default_factory=dict)
@@ -147,6 +151,7 @@ class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     voids: tuple[Attempt, ...] = ()
     records: tuple[SuccessRecord, ...] = ()
     has_tables: bool = False
+    tables: tuple[str, ...] = ()
 
 
 class Terminal(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
@@ -182,12 +187,14 @@ class Closed(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, ta
 class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, tag_field="event"):
     """To an `Ask`; the database cannot be asked if there is a `problem`. `has_lock`: locks of a project are held
     there, and not in `.orch` alone. `holder` is who holds it, if that is another run. `tables`: the names of all
-    tables and views, as they are shown; None where they cannot be asked for."""
+    tables and views, as they are shown; None where they cannot be asked for. `contents` are the versions of the tables
+    that were asked for, "?" of one that has too many rows now."""
 
     records: tuple[SuccessRecord, ...] = ()
     has_lock: bool = False
     holder: str = ""
     tables: tuple[str, ...] | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from discover_orch.model.errors import Problem
     from discover_orch.model.success_record import Attempt, SuccessRecord
     from discover_orch.model.tool_events import TableHead
-    from discover_orch.worker.protocol import Answer, Ask, Prepare
+    from discover_orch.worker.protocol import Answer, Ask, Prepare, RunStep
     from discover_orch.worker.tool_observation import Observer
 
     class UserCall(Protocol):
@@ -123,6 +123,11 @@ class Resources:
                 commits_by_itself=commits_by_itself, writes_alone=writes_alone, attempt=attempt
             )
 
+    def remove_tables(self, order: RunStep) -> tuple[str, ...]:
+        """Removes, in the transaction of the step, what it is to make anew; what was dropped."""
+        is_used = (order.drops or order.empties) and self._uses_conn(order.resources)
+        return self._connection.remove_tables(order) if is_used else ()
+
     def ask_memory(self, order: Ask) -> Answer:
         """Raises what the database raises."""
         from discover_orch.databases.memory_table import find_memory_table
@@ -158,6 +163,11 @@ class Resources:
         from discover_orch.databases.drivers import list_tables
 
         return list_tables(find_driver_connection(self.open([CONN])[CONN]))
+
+    def read_tables(self, names: Iterable[str]) -> dict[str, str]:
+        """The versions of those of these tables that can be read; "?" for one that has too many rows."""
+        self.open([CONN])
+        return self._connection.read_tables(names) if names else {}
 
     def end_transaction(
         self, keep: bool, before_commit: Callable[[], None] | None = None

@@ -189,7 +189,9 @@ class Worker:
             try:
                 answer = self._resources.ask_memory(order) if order.project else Answer()
                 if order.has_tables:
-                    answer = replace(answer, tables=self._resources.list_tables())
+                    contents = self._resources.read_tables(order.tables)
+                    tables = self._resources.list_tables()
+                    answer = replace(answer, tables=tables, contents=contents)
             except Exception as error:
                 answer = Answer(problem=str(error) or type(error).__name__)
             self._capture.restore()
@@ -202,6 +204,7 @@ class Worker:
         self._interrupts.was_raised = False
         self._commit_began = 0.0
         self._checks: tuple[CheckResult, ...] = ()
+        self._removed: tuple[str, ...] = ()
         self._returned = ""
         self._debugger.begin_step(order.module)
         self._asked_for = order.resources if order.is_readable else ()
@@ -236,6 +239,7 @@ class Worker:
                     commit_seconds=commit_seconds,
                     record=self._resources.take_record() if status == "passed" else "",
                     tables=tables,
+                    removed=self._removed,
                 )
             )  # the parent works while the process becomes as it was
         write_bytecode()
@@ -342,6 +346,7 @@ class Worker:
             writes_alone=order.writes_alone,
             attempt=self._attempt_of(order),
         )
+        self._removed = self._resources.remove_tables(order)
         given = {**named, **opened} if order.checks else {}
         first = [named.pop(name) for name in positional_only if name in named]
         returned = call(run, *first, **named)

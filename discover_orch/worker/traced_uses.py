@@ -40,6 +40,7 @@ class TracedUses:
         self.missed: dict[str, None] = {}
         self.asked: dict[str, Answer] = {}
         self.followed: dict[str, str] = {}  # links, with their targets
+        self.in_place: set[str] = set()  # opened to be changed in place, and not to be read
         self.code: dict[str, None] = {}  # that child processes ran
         self.connected: list[Traced] = []
         self.gaps: dict[str, None] = {}
@@ -196,6 +197,8 @@ class TraceReader:
         found = self.found
         if path in self._audit.changed or path in self._made:
             return
+        if path not in self._uses.opened:
+            found.in_place.add(path)
         self._uses.opened[path] = None
         found.states.setdefault(path, state)
         try:

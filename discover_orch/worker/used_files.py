@@ -40,7 +40,7 @@ class UsedFiles:
     def inspect(self, seen: StepFiles, traced: TracedUses) -> None:
         """Adds what was noted."""
         self._opened = self._uses.find_opened()
-        self._find_changed(seen)
+        self._find_changed(seen, traced)
         self._find_read(seen, traced)
         self._find_missed(seen, traced)
         compare_databases(self._audit.connected.copy(), self._paths, seen)
@@ -49,7 +49,7 @@ class UsedFiles:
         for path in (*seen.removed, *seen.written):
             seen.missed.pop(path, None)
 
-    def _find_changed(self, seen: StepFiles) -> None:
+    def _find_changed(self, seen: StepFiles, traced: TracedUses) -> None:
         """What was written, removed and made; paths through links also by their real names."""
         audit, written = self._audit, seen.written
         real_folders: dict[str, str] = {}
@@ -85,6 +85,7 @@ class UsedFiles:
             written[shown] = is_appended
             if was_there and path in self._opened:
                 seen.updated.add(shown)
+                seen.reread.update(() if path in traced.in_place else (shown,))
             if not was_there:
                 seen.created.update(both)
             if (
@@ -286,6 +287,8 @@ class UsedFiles:
             with contextlib.suppress(OSError, ValueError):
                 state = file_state(os.stat(self._paths.full(path)))
             yield Use(f"file:{path}", kind, state)
+            if path in seen.reread:
+                yield Use(f"file:{path}", "reread", state)
 
     def _is_in_changed_folder(self, path: str) -> bool:
         """Whether the path was in a folder that the tool made, moved or removed, and that is gone."""

@@ -86,6 +86,34 @@ def test_what_another_program_writes_during_a_run_makes_its_readers_stale(
     assert reasons(orch) == {}
 
 
+@pytest.mark.slow
+def test_an_edit_in_the_middle_of_a_run_is_not_hidden_by_what_changes_the_table_later(
+    project: Project, orch: Orch
+) -> None:
+    make = 'conn.execute("DROP TABLE IF EXISTS t"); conn.execute("CREATE TABLE t AS SELECT 1 AS x")'
+    root = project(
+        {
+            "src/lib/__init__.py": "",
+            "src/lib/waiting.py": WAIT,
+            "src/pause.py": PAUSE,
+            "src/make.py": f'STAGE = "a"\ndef run(conn): {make}\n',
+            "src/double.py": 'STAGE = "c"\ndef run(conn): conn.execute("UPDATE t SET x = x * 2")\n',
+        }
+    )
+    with running(root, "run", "--output", "live") as run:
+        run.wait_for("ready")
+        with closing(sqlite3.connect(root / "data.db")) as conn:
+            conn.execute("UPDATE t SET x = 5")
+            conn.commit()
+        (root / "../go").touch()
+        assert run.wait() == 0, run.text
+    assert rows(root, "SELECT x FROM t") == [(10,)]
+    assert "ran on table t as an edit had left it, not as make leaves it" in reasons(orch)["double"]
+    assert orch("run", "--changed").code == 0
+    assert rows(root, "SELECT x FROM t") == [(2,)]
+    assert reasons(orch) == {}
+
+
 OWN_WRITES = {
     "a_connection_of_its_own": """
         def run(conn):

@@ -132,7 +132,7 @@ def test_after_a_kill_only_what_another_program_writes_makes_others_stale(projec
     with closing(sqlite3.connect(root / "data.db")) as conn:
         conn.execute("update t set x = 2")
         conn.commit()
-    assert states(root) == {"a": "fresh", "b": "stale", "c": "failed"}
+    assert states(root) == {"a": "stale", "b": "stale", "c": "failed"}
 
 
 def states(root: Path) -> dict[str, str]:

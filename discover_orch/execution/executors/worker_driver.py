@@ -39,7 +39,7 @@ from discover_orch.model.tool_events import (
     ToolStatus,
     WorkerSaid,
 )
-from discover_orch.planning.plan import Step
+from discover_orch.planning.plan import Removal, Step
 from discover_orch.worker.protocol import (
     Answer,
     Closed,
@@ -318,7 +318,7 @@ def build_prepare(registry: Registry, project: Project, **settings: Any) -> Prep
 
 def build_order(step: Step, code: Iterable[str]) -> RunStep:
     """`code` are the files that the tool imports."""
-    tool = step.tool
+    tool, removal = step.tool, step.removal or Removal()
     return RunStep(
         module=tool.module,
         name=tool.name,
@@ -341,6 +341,9 @@ def build_order(step: Step, code: Iterable[str]) -> RunStep:
         writes_alone=step.writes_alone,
         is_traced=tool.is_traced,
         timeout=tool.timeout,
+        drops=removal.drops,
+        empties=removal.empties,
+        may_drop=removal.may_drop,
     )
 
 

@@ -24,6 +24,7 @@ from discover_orch.staleness.result_updates import add_failure, add_success, cut
 from discover_orch.staleness.rule import (
     Judge,
     compare,
+    find_edited,
     find_left_behind,
     find_left_over,
     find_unlike,
@@ -312,7 +313,20 @@ class World:
                 )
                 for place, one in rows
             ]
-        return Writers(rows)
+        values = dict(self.data.values)
+
+        def content_of(key: Key, _: int) -> str | None:
+            """What orch finds in a table."""
+            is_known = key in self.versioned and self.parts.has_versions
+            return values.get(key, ABSENT) if is_known and self.parts.without != "look" else None
+
+        return Writers(rows, content_of=content_of)
+
+    def find_edited(self, writers: Writers) -> set[Key]:
+        """The files that are not as tools left them."""
+        return {
+            key for key in FILES if find_edited(key, writers, self._mark_now(key), self.version)
+        }
 
     def upstream(self, place: int) -> Iterator[tuple[str, bool]]:
         """The tools before it, and whether that is declared and nothing else says so."""
@@ -451,7 +465,7 @@ class World:
         self.runs += 1
         result, place = self.results[tool.name], self.places[tool.name]
         writers = self.find_writers(began)
-        before = self.data.copy()
+        before, edited = self.data.copy(), self.find_edited(writers)
         stop = 99 if tool.ends == "passed" else self.random.randint(0, 4)
         flow, inputs, marks = self.execute(tool, self.data, stop)
         ended = self._next_number()
@@ -494,7 +508,9 @@ class World:
             is_there=lambda key: key in self.data.values,
         )
         now = without_lost_writes(now, place, self.find_writers(), writes)
-        self.results[tool.name] = with_saw(now, place, writers, is_repeatable=tool.is_repeatable)
+        self.results[tool.name] = with_saw(
+            now, place, writers, is_repeatable=tool.is_repeatable, edited=edited
+        )
         if result.success is not None and is_same_code(result.success.inputs, used):
             flow = flow | self.flows[tool.name]
         self.flows[tool.name] = flow
@@ -588,7 +604,7 @@ class World:
 
     def step(self) -> None:
         kinds = ["edit", "edit", "input", "delete", "some", "failed", "killed", "full"]
-        kinds += ["hand"] * self.parts.has_edits + ["tool gone", "order"]
+        kinds += ["hand", "hand and some"] * self.parts.has_edits + ["tool gone", "order"]
         kinds += ["less", "less", "tool gone"] * self.parts.has_less
         if self.parts.has_records:
             kinds += ["backup", "restore", "restore", "checkout", "checkout"]
@@ -609,10 +625,10 @@ class World:
             case "delete":
                 self.data.put(self.random.choice(FILES), None)
             case "hand":
-                key = self.random.choice(FILES)
-                writers = self.find_writers()
-                if key in self.data.values and key in writers and not writers.is_log(key):
-                    self.data.put(key, "hand")
+                self._edit_by_hand()
+            case "hand and some":
+                self._edit_by_hand()
+                self.run_tools([tool.name])
             case "some":
                 self.run_tools(self.random.sample(names, self.random.randint(1, len(names))))
             case "failed" | "killed":
@@ -643,6 +659,13 @@ class World:
                         pair[0].stage, pair[1].stage = pair[1].stage, pair[0].stage
             case _:
                 raise AssertionError(kind)
+
+    def _edit_by_hand(self) -> None:
+        """Of a file, or by another program of a table."""
+        known = self.versioned if self.parts.has_versions else set()
+        key, writers = self.random.choice((*FILES, *sorted(known))), self.find_writers()
+        if key in self.data.values and key in writers and not writers.is_log(key):
+            self.data.put(key, "hand")
 
     def is_sound(self) -> bool:
         """Whether a full run gives the same as one from scratch, now and after one from scratch, and not by chance.
@@ -783,7 +806,10 @@ OF_RECORDS = ("row", "no row", "adopted")
 
 @pytest.mark.parametrize(
     "part",
-    ["overwritten", "left behind", "backwards", "edited", "out of order", "left over", *OF_RECORDS],
+    [
+        *("overwritten", "left behind", "backwards", "edited", "look"),
+        *("out of order", "left over", *OF_RECORDS),
+    ],
 )
 def test_each_part_of_the_rule_is_needed(part: str) -> None:
     has_records = part in OF_RECORDS
@@ -802,3 +828,22 @@ def test_each_part_of_the_rule_is_needed(part: str) -> None:
 def test_after_what_is_left_over_is_deleted_all_is_as_from_scratch(start: int) -> None:
     for seed in range(start, start + 100):
         check(seed, Parts(has_less=True))
+
+
+@pytest.mark.parametrize("key", [FILES[0], TABLES[0]])
+def test_a_tool_that_ran_on_an_edit_is_stale(key: Key) -> None:
+    world = World(1, Parts())
+    world.versioned = {*TABLES}
+    world.tools = [
+        Tool(name, (Op(kind, key),), stage, frozenset(), is_repeatable=False)
+        for stage, (name, kind) in enumerate((("0", "write"), ("1", "update")))
+    ]
+    world.results = {name: ToolResult(module=name) for name in "01"}
+    world.ends, world.flows = dict.fromkeys("01", "never"), {name: Flow() for name in "01"}
+    for names in ("01", "0"):
+        world.run_tools(names)
+    world.data.put(key, "hand")
+    world.run_tools("1")
+    assert [*world.stale()] == ["1", "0"]
+    assert settle(world) == 1
+    assert world.data.values == world.scratch()
