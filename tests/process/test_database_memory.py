@@ -224,7 +224,12 @@ import os
 def run(conn):
     conn.execute("create table if not exists t (x)")
     conn.execute("insert into t values (1)")
-    conn.set_trace_callback(lambda sql: sql.startswith("{at}") and os.kill(os.getpid(), 9))
+    seen = []
+    def trace(sql):
+        seen.append(sql)
+        if sql.startswith("{at}") and any(one.startswith("COMMIT") for one in seen):
+            os.kill(os.getpid(), 9)
+    conn.set_trace_callback(trace)
 """
     root = project({"src/a.py": kill})
     answer = orch("run", "-v")
