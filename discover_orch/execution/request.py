@@ -101,6 +101,19 @@ class RunSkipped(OrchError):
     exit_code = ExitCode.OK
 
 
+class DatabaseBusy(UsageError):
+    """A run of another checkout uses the database."""
+
+    def __init__(self, sentence: str, request: Request) -> None:
+        super().__init__(*_busy(sentence, request).problems)
+        self.sentence = sentence
+
+    @property
+    def waiting(self) -> Problem:
+        message = f"{self.sentence}; waiting for it to end"
+        return Problem(code="locked", message=message, severity="warning")
+
+
 # From the request to what is to run.
 
 
@@ -206,16 +219,12 @@ def ask_database(
     with closing(DatabaseMemory(view.project, view.registry, runs=runs, judges=judges)) as memory:
         asked = memory.ask()
         if asked.holder:
-            busy = f"another run is in progress ({asked.holder})"
+            busy = DatabaseBusy(f"another run is in progress ({asked.holder})", request)
+            if request.if_busy == "skip":
+                raise _busy(busy.sentence, request)
             if request.if_busy != "wait":
-                raise _busy(busy, request)
-            note(
-                [
-                    Problem(
-                        code="locked", message=f"{busy}; waiting for it to end", severity="warning"
-                    )
-                ]
-            )
+                raise busy
+            note([busy.waiting])
             asked = memory.ask(waits=True)
         note(asked.problems)
         yield project_view.read_again(view) if asked.has_changed else view

@@ -15,9 +15,11 @@ from discover_orch.staleness.memory import UPGRADED
 from discover_orch.staleness.rule import Reason
 from discover_orch.staleness.tool_result import (
     ABSENT,
+    ELSEWHERE,
     EXISTS,
     REMOVED,
     SETTLED,
+    UNRECORDED,
     UNSURE,
     Key,
     Success,
@@ -269,6 +271,12 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case _ if last.status == SETTLED:
             sentence = f"run {last.run} committed it and was killed, so what it used is not known"
             return "", [sentence]
+        case _ if last.status == UNRECORDED:
+            return "", [f"the database has no record of run {last.run}, which passed"]
+        case _ if last.status == ELSEWHERE:
+            return "", [
+                f"the database is as run {last.run} left it, and the files that it made are not"
+            ]
         case _ if last.status == REMOVED:
             return "", [f"run {last.run} removed what it had made: run it with --rebuild, too"]
         case _ if last.status == UPGRADED:

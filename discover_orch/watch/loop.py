@@ -6,20 +6,36 @@ It only drives. What a change means is decided by the status of the tools, what 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import select
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from typing import Protocol
 
 from msgspec import Struct
 
 from discover_orch.execution import session
-from discover_orch.execution.request import RunSettings, waiting_problem
+from discover_orch.execution.request import (
+    DatabaseBusy,
+    Request,
+    RunSettings,
+    ask_database,
+    waiting_problem,
+)
 from discover_orch.execution.run_events import Event, Resumed, RunStarted
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
+from discover_orch.model.errors import Problem
 from discover_orch.model.tool_events import RunFinished
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
@@ -38,6 +54,8 @@ from discover_orch.watch.watched_project import OtherRuns, WatchedProject, Watch
 
 #: Seconds between two attempts to acquire the project's lock while another run holds it.
 LOCK_INTERVAL = 0.25
+#: The same for a run that another checkout does in the database: asking takes longer.
+BUSY_INTERVAL = 2.0
 
 
 class KeySource(Protocol):
@@ -85,6 +103,7 @@ class WatchLoop:
         self._warm_worker = WarmWorker()
         self._run_started_at = 0.0
         self._reported_holder: LockHolder | None = None
+        self._busy = ""  # who uses the database, as was reported
 
     @property
     def _root(self) -> str:
@@ -161,9 +180,35 @@ class WatchLoop:
         for problem in self._lock.new_warnings():
             self._outbox.add_note(problem)
         try:
-            yield from self._run_pending()
+            with self._ask_database():
+                yield from self._run_pending()
+        except DatabaseBusy as busy:
+            self._report_busy(busy)
+            yield from self._outbox.drain()
+            self._handle_arrivals(BUSY_INTERVAL)
         finally:
             self._lock.release()
+
+    @contextlib.contextmanager
+    def _ask_database(self) -> Iterator[None]:
+        """Others may have used the database since, and cannot until the run has ended. Raises DatabaseBusy."""
+        watched = self.watched
+
+        def note(problems: Iterable[Problem]) -> None:
+            for problem in problems:
+                self._outbox.add_note(problem)
+
+        with ask_database(watched.view, Request(), note, runs=True) as known:
+            if known is not watched.view:
+                watched.note_run(watched.registry.order)
+            self._busy = ""
+            yield
+
+    def _report_busy(self, busy: DatabaseBusy) -> None:
+        """Report once that a run of another checkout has to end first."""
+        if self._busy != busy.sentence:
+            self._busy = busy.sentence
+            self._outbox.add_note(busy.waiting)
 
     def _run_pending(self) -> Iterator[WatchEvent | Event]:
         watched, schedule = self.watched, self._schedule
