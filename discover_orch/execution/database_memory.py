@@ -69,6 +69,7 @@ class DatabaseMemory:
         database = CurrentDatabase(project, registry, self._memory)
         if has_own and database.known is None and not self._judges:
             return Asked()  # without need, no code of the user runs twice
+        _ = database.state  # before this command writes to it
         killed = find_killed(project, settles=self._runs)
         if not (killed or database.may_differ):
             return Asked()
@@ -127,6 +128,7 @@ class DatabaseMemory:
         if store(project, self._registry, tuple(records)):
             for result in changed:
                 memory.write(result)
+            CurrentDatabase(project, self._registry, memory).note_own_write(memory)
 
     def close(self) -> None:
         """Releases the lock."""

@@ -186,6 +186,12 @@ class CurrentDatabase:
         self.remember(memory, found)
         self.number = found.number
 
+    def note_own_write(self, memory: Memory) -> None:
+        """This command has written to it, and no other program since it was remembered."""
+        if self.known is not None and self.known.path:
+            stat = read_database(self._root, self.known.path)
+            self.remember(memory, replace(self.known, stat=stat))
+
     def note_missing(self, memory: Memory, names: tuple[str, ...], now: Seq) -> None:
         """These tables were looked for on the server, and are not there."""
         if self.known is not None:
