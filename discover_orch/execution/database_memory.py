@@ -20,7 +20,7 @@ from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.errors import Problem
 from discover_orch.model.success_record import Attempt, SuccessRecord
 from discover_orch.model.tool_events import ToolEnd
-from discover_orch.staleness.adoption import Record, adopt
+from discover_orch.staleness.adoption import Record, adopt, is_of
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.memory import Memory
@@ -71,17 +71,20 @@ class DatabaseMemory:
             return Asked()  # without need, no code of the user runs twice
         _ = database.state  # before this command writes to it
         killed = find_killed(project, settles=self._runs)
-        if not (killed or database.may_differ):
+        if not (killed or database.may_differ or self._is_of_another(database)):
             return Asked()
         from discover_orch.execution import database_question  # few commands ask
         from discover_orch.execution.executors.worker_driver import build_prepare
         from discover_orch.worker.protocol import Ask
 
         known = self._find_known()
-        recorded = {name: one.success.record for name, one in known.items() if one.success}
         asked = Ask(
             project=project.project,
-            known={name: record for name, record in recorded.items() if record},
+            known={
+                name: one.success.record
+                for name, one in known.items()
+                if one.success and is_of(one, one.success.record, database.version)
+            },
             voids=_attempts_of(killed, project) if killed and self._runs else (),
             lock_name=_own_name() if self._runs else "",
             waits=waits,
@@ -142,6 +145,16 @@ class DatabaseMemory:
         """What is remembered, of all tools that ever were."""
         names = {*self._registry.order, *self._registry.observed}
         return self._memory.results(sorted(names))
+
+    def _is_of_another(self, database: CurrentDatabase) -> bool:
+        """Whether a success is remembered as another database has it, and this one is there."""
+        if len(database.all_known) < 2 or database.number <= 0:
+            return False
+        version = database.version
+        return any(
+            one.success and one.success.record and not is_of(one, one.success.record, version)
+            for one in self._find_known().values()
+        )
 
     def _adopt(
         self,

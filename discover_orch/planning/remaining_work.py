@@ -75,6 +75,12 @@ class RemainingWork:
         """Those of the tools, and of tools that no longer exist."""
         return (*self.results.values(), *self.current.gone)
 
+    @property
+    def _latest_run(self) -> int:
+        """Also of other checkouts, whose runs may have higher numbers."""
+        runs = map(int, find_runs(self._project.root)[:1])
+        return max([0, *runs, *map(latest_run, self.all_results)])
+
     def is_there(self, key: Key) -> bool:
         return self.current.mark(key) != ABSENT
 
@@ -200,16 +206,15 @@ class RemainingWork:
 
     def note_contents(self, contents: Mapping[str, str], *, is_run: bool) -> None:
         """What these tables contain now. `is_run`: a run follows."""
-        runs = find_runs(self._project.root)
-        now = after_run(int(runs[0])) if runs else 0
-        self.current.database.note_contents(contents, self.memory if is_run else None, now)
+        memory = self.memory if is_run else None
+        self.current.database.note_contents(contents, memory, after_run(self._latest_run))
 
     def note_tables(self, left: Collection[str], found: Collection[str]) -> None:
         """Remembers which of the tables that successes left are not among those that were found now."""
         missing = tuple(sorted({*left}.difference(found)))
-        known, runs = self.current.database.known, find_runs(self._project.root)
-        if known is not None and runs and (missing or known.missing):
-            now = after_run(int(runs[0]))
+        known = self.current.database.known
+        if known is not None and (missing or known.missing):
+            now = after_run(self._latest_run)
             self.current.database.note_missing(self.memory, missing, now)
 
     def _stale_upstream(
@@ -285,8 +290,7 @@ class RemainingWork:
         """Mark the tools of a plan as fresh without running them; False if that cannot be saved."""
         present, memory = self.current, self.memory
         memory.settle_moves()
-        runs = find_runs(self._project.root)
-        latest = max([0, *map(int, runs), *(latest_run(one) for one in self.results.values())])
+        latest = self._latest_run
         now = after_run(latest)
         present.database.note_present(memory, now)
         code = self._whole_code

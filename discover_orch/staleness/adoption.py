@@ -58,8 +58,7 @@ def adopt(
             return known
         others = {key: one for key, one in known.writes.items() if not _is_in(key, number)}
         return replace(known, last=replace(known.last, status=UNRECORDED), writes=others)
-    is_same = success is not None and success.record == record.success
-    if is_same and known.last.status != UNRECORDED and not _is_elsewhere(success, database):
+    if is_of(known, record.success, database):
         return known
     if record.result is None:
         writes = known.writes or {table_key(number, WHOLE): Write(now, EXISTS)}
@@ -78,6 +77,13 @@ def adopt(
         if key.startswith("file:") and key not in found.writes
     }
     return replace(found, writes={**left, **found.writes}, adopted=now)
+
+
+def is_of(known: ToolResult, success: str, database: str) -> bool:
+    """Whether what is remembered here is what this record of the database says, so that its document is not needed."""
+    here = known.success
+    is_same = here is not None and here.record == success != ""
+    return is_same and known.last.status != UNRECORDED and not _is_elsewhere(here, database)
 
 
 def _is_here(write: Write, version: str) -> bool:

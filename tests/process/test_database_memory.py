@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import time
@@ -284,6 +285,43 @@ def test_a_table_of_the_user_with_that_name_is_never_touched(
     project({"orch.toml": f"database = '{url}'\nmemory = 'local'\n"})
     assert orch("run").code == 0
     assert query(root, url, "select * from orch_memory") == [(1,)]
+
+
+def test_a_copy_of_a_database_has_its_memory_where_both_are_known(
+    project: Project, orch: Orch
+) -> None:
+    """The first one is known as before, too: looking at the other one forgets nothing."""
+    root = project(files("sqlite:///data.db"))
+    assert orch("run").code == 0
+    shutil.copy(root / "data.db", root / "copy.db")
+    for url in ("sqlite:///copy.db", "sqlite:///data.db"):
+        shown = orch("status", "--exit-code", "--database", url)
+        assert shown.code == 0, shown.text
+        assert "all 4 tools are fresh" in orch("run", "--changed", "--database", url).out
+
+
+def test_a_checkout_that_has_fewer_runs_makes_anew_what_was_changed_by_hand(
+    project: Project, tmp_path: Path, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres()
+    make = """
+    STAGE = "s"
+    def run(conn):
+        conn.execute("drop table if exists t")
+        conn.execute("create table t as select 1 as x")
+    """
+    root = project({"orch.toml": f"database = '{url}'\nproject = 'p'\n", "src/make.py": make})
+    clone = tmp_path / "clone"
+    shutil.copytree(root, clone)
+    for words in (("run",), ("run",), ("run", "--changed")):
+        assert run_orch(root, *words).code == 0
+        assert run_orch(clone, "status", "--exit-code").code == 0
+        with psycopg.connect(url) as conn:
+            conn.execute("update t set x = 2")
+        shown = run_orch(clone, "run", "--changed")
+        assert "1 passed" in shown.out, shown.text
+        assert query(root, url, "select * from t") == [(1,)]
+        shutil.rmtree(clone / ".orch")
 
 
 def kill_many(root: Path, url: str, kills: int) -> int:
