@@ -173,13 +173,17 @@ class DatabaseMemory:
         if database.number <= 0:
             return False
         moved = {one.success.record: name for name, one in known.items() if one.success}
+        for (
+            one
+        ) in found:  # a tool that was renamed and has not run since has the record of its old name
+            new = moved.get(one.success, one.tool)
+            if one.tool not in known and new not in records:
+                records[new] = records.pop(one.tool)
         state = CurrentState(self._project, self._registry, memory)
         changed: list[ToolResult] = []
         for name in {**known, **records}:
-            one = records.get(name)
-            if one is not None and name not in known and one.success in moved:
-                continue  # the tool was renamed, and has not run since
-            record = None if one is None else _read(one, memory)
+            found_now = records.get(name)
+            record = None if found_now is None else _read(found_now, name, memory)
             before = known.get(name) or ToolResult(module=name)
             after = adopt(before, record, database.version, now, state.versions.version)
             if after is not before and after != before:
@@ -192,9 +196,11 @@ class DatabaseMemory:
         return bool(changed)
 
 
-def _read(found: SuccessRecord, memory: Memory) -> Record:
+def _read(found: SuccessRecord, module: str, memory: Memory) -> Record:
     result = memory.unseal(found.tool, found.document) if found.document else None
-    return Record(module=found.tool, success=found.success, run=found.run, result=result)
+    if result is not None:
+        result = replace(result, module=module)
+    return Record(module=module, success=found.success, run=found.run, result=result)
 
 
 @contextlib.contextmanager

@@ -324,6 +324,18 @@ def test_a_checkout_that_has_fewer_runs_makes_anew_what_was_changed_by_hand(
         shutil.rmtree(clone / ".orch")
 
 
+def test_a_renamed_tool_takes_over_its_memory_on_a_server_too(
+    project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    root = project(files(new_postgres(), ["a", "b"]))
+    assert orch("run").code == 0
+    (root / "src/b.py").rename(root / "src/other.py")
+    for _ in range(2):
+        shown = orch("status", "--exit-code")
+        assert shown.code == 0, shown.text
+    assert "all 2 tools are fresh" in orch("run", "--changed").out
+
+
 def kill_many(root: Path, url: str, kills: int) -> int:
     """How many kills came in time."""
     seed = random.randrange(1 << 30)
