@@ -31,6 +31,8 @@ COLUMNS = (
 NAMES = ", ".join(column.partition(" ")[0] for column in COLUMNS.split(", ")[:8])
 #: A longer document is not read.
 LONGEST_DOCUMENT = 16 << 20
+#: No run has a number as high as this.
+NO_RUN = 1 << 31
 #: Of advisory locks in PostgreSQL, the first of the two numbers: this is orch.
 LOCK_CLASS = zlib.crc32(b"discover_orch") >> 1
 HOLDER = (
@@ -65,6 +67,8 @@ class MemoryTable:
         )
         found = []
         for tool, success, run, length in rows:
+            if not 0 <= int(run) < NO_RUN or "/" in tool or "\0" in tool:
+                continue  # orch has not written this row: the name becomes that of a file
             is_wanted = known.get(tool) != success and 0 < int(length) <= LONGEST_DOCUMENT
             document = ""
             if is_wanted:

@@ -336,6 +336,23 @@ def test_a_renamed_tool_takes_over_its_memory_on_a_server_too(
     assert "all 2 tools are fresh" in orch("run", "--changed").out
 
 
+def test_a_row_that_orch_cannot_have_written_is_none(project: Project, orch: Orch) -> None:
+    root = project(files("sqlite:///data.db", ["a"]))
+    assert orch("run").code == 0
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        for tool, run in (("../../evil", "run"), ("src.b", str(2**63 - 1)), ("src.c", "-1")):
+            conn.execute(
+                "insert into orch_memory select project, ?, item, 'x', "
+                f"{run}, committed_at, '', void from orch_memory where tool = 'src.a'",
+                (tool,),
+            )
+        conn.commit()
+    assert orch("status").code == 0
+    assert not (root / "evil").exists()
+    assert orch("run").code == 0
+    assert find_runs(str(root)) == ["2", "1"]
+
+
 def kill_many(root: Path, url: str, kills: int) -> int:
     """How many kills came in time."""
     seed = random.randrange(1 << 30)
