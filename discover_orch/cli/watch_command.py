@@ -112,7 +112,7 @@ def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
         request = WatchRequest(
             start=context.start, folder=context.folder, request=build_request(arguments)
         )
-        with ask_database(arguments.view, request.request, context.console.problems, runs=True):
+        with ask_database(arguments.view, request.request, context.console.problems, runs=False):
             pass
         watching = WatchLoop(request, options.with_settings, os.environ)
     except OrchError as error:

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 import discover_orch
+from discover_orch.databases.memory_table import PsycopgMemory
 from discover_orch.model.success_record import Attempt
 from discover_orch.state.run_folders import find_runs, read_record
 from discover_orch.worker.protocol import Answer, Ask
@@ -351,6 +352,20 @@ def test_a_row_that_orch_cannot_have_written_is_none(project: Project, orch: Orc
     assert not (root / "evil").exists()
     assert orch("run").code == 0
     assert find_runs(str(root)) == ["2", "1"]
+
+
+def test_a_watch_that_starts_while_another_checkout_runs_waits_for_it(
+    project: Project, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres()
+    root = project({**files(url, ["a"]), "orch.toml": f"database = '{url}'\nproject = 'p'\n"})
+    assert run_orch(root, "run").code == 0
+    with psycopg.connect(url) as conn:
+        PsycopgMemory(conn).lock("p", "another checkout", waits=False)
+        with running(root, "watch") as watch:
+            watch.wait_for("another run is in progress .another checkout.*waiting for it to end")
+            conn.close()
+            watch.wait_for("1 passed")
 
 
 def kill_many(root: Path, url: str, kills: int) -> int:
