@@ -61,6 +61,7 @@ EXPRESSIONS += "first last list max mean min pivot string_agg sum"
 #: Methods of a connection that read a result to its end.
 FETCHES = "fetchall fetchdf fetch_df df fetchnumpy pl torch tf complete abort arrow fetch_arrow_table to_arrow_table"
 #: ATTACH: the name of the file, and what follows it.
+_LINE = re.compile(r"LINE (\d+):")
 _ATTACH = re.compile(
     r"\A\s*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
     r"(?:'((?:[^']|'')*)')?([^;]*)",
@@ -74,8 +75,8 @@ class Sent:
 
     def __init__(self, effect: Effect) -> None:
         self.effect, self.is_done = effect, False
-        #: DuckDB did not explain it, and a transaction has been begun anew, in which it fails again.
-        self.has_lost = False
+        #: Why DuckDB did not explain it, if a transaction has been begun anew then, in which it fails again.
+        self.lost: Exception | None = None
 
 
 class DuckdbLog(TableLog):
@@ -139,9 +140,9 @@ class DuckdbLog(TableLog):
         key = (id(conn), one.text, repr(values) if values and has_names else "")
         sent = self._by_text.get(key)
         if sent is None:
-            effect, has_lost = self._ask(conn, one, values, caller)
+            effect, lost = self._ask(conn, one, values, caller)
             sent = self._sent.setdefault(effect, Sent(effect))
-            sent.has_lost = has_lost
+            sent.lost = lost
             if len(self._by_text) < MOST_TEXTS and one.kind in KEEPS_NAMES:
                 self._by_text[key] = sent
         return sent
@@ -167,9 +168,7 @@ class DuckdbLog(TableLog):
     def on_success(self, sent: Sent | None) -> None:
         if sent is None:
             return
-        if sent.has_lost and any(
-            one.is_done and one.effect.kind not in READS for one in self._sent.values()
-        ):
+        if sent.lost is not None and self.has_changed():
             # It ran in a new transaction, and what the tool had written is lost.
             with suppress(Exception):
                 ask_duckdb(self.conn, "SELECT error('')")
@@ -180,6 +179,14 @@ class DuckdbLog(TableLog):
             self.forget(
                 keeps_macros=bool(named) and not any(one[2][:6] == "macro " for one in named)
             )
+
+    def has_changed(self) -> bool:
+        """Whether the tool has done something but read."""
+        return any(one.is_done and one.effect.kind not in READS for one in self._sent.values())
+
+    def find_own_error(self, sent: Sent | None) -> Exception | None:
+        """What a statement that has failed would have raised before what the tool had written was lost."""
+        return sent.lost if sent is not None and self.has_changed() else None
 
     def on_executed(self, conn: Any, one: Statement) -> None:
         """The result, if it has one, is the one that the tool may read."""
@@ -209,7 +216,7 @@ class DuckdbLog(TableLog):
 
     def _ask(
         self, conn: Any, one: Statement, values: Any, caller: FrameType
-    ) -> tuple[Effect, bool]:
+    ) -> tuple[Effect, Exception | None]:
         catalog = self._latest(conn)
         given = [*(values.values() if isinstance(values, dict) else values or ())]
         texts = [one.clean, *(value for value in given if isinstance(value, str))]
@@ -225,16 +232,16 @@ class DuckdbLog(TableLog):
         self._has_variable |= one.kind in ("SET", "VARIABLE_SET") and bool(one.planned)
         if one.planned and (catalog.has_macros or not one.is_insert_of_values):
             if words & self.functions or _names_pipe(texts):
-                return read_failure(one, "", catalog), False
-            plan, error, has_lost = _explain(conn, one.planned, values, caller)
+                return read_failure(one, "", catalog), None
+            plan, error, lost = _explain(conn, one.planned, values, caller)
             if plan is None:
-                return read_failure(one, error, catalog), has_lost
+                return read_failure(one, error, catalog), lost
         is_part = functools.partial(self._is_part, plan, catalog)
         uses = frozenset(find_uses(" ".join(texts), catalog, is_part))
         if conn is not self.conn and (one.kind == "SET" or {"temp", "temporary"} & words):
             self.has_unknown = True  # names mean something else on this connection
         effect = read_effect(one, plan, catalog, uses)
-        return (replace(effect, gap=gap) if gap else effect), False
+        return (replace(effect, gap=gap) if gap else effect), None
 
     def _is_part(self, plan: Plan | None, catalog: Catalog, view: Table) -> bool:
         """Whether the plan has a part that reads what this view reads; where that cannot be told, too."""
@@ -408,24 +415,26 @@ def _read_table(
 
 def _explain(
     conn: Any, text: str, values: Any, caller: FrameType | None = None
-) -> tuple[Plan | None, str, bool]:
-    """The logical plan, or DuckDB's error, and whether that has ended the transaction. Then a new one is begun: the
-    statement itself says what is wrong."""
-    text = f"EXPLAIN (FORMAT JSON) {text}"
+) -> tuple[Plan | None, str, Exception | None]:
+    """The logical plan, or DuckDB's error, and if that has ended the transaction, the error as that of the statement.
+    Then a new one is begun, in which the statement fails too: without what the tool has written it may say something
+    else."""
+    text = f"EXPLAIN (FORMAT JSON)\n{text}"
     explain = functools.partial(plain_method("execute"), conn, text, values or None)
     [(output,)] = ask_duckdb(conn, "SELECT current_setting('explain_output')")
     ask_duckdb(conn, "SET explain_output = 'all'")
     try:
         rows = (call_from(caller, explain) if caller else explain()).fetchall()
-        return Plan(dict(rows)["logical_plan"]), "", False
+        return Plan(dict(rows)["logical_plan"]), "", None
     except Exception as error:
         try:
             ask_duckdb(conn, "SELECT 1")
         except Exception:
             plain_method("rollback")(conn)
             plain_method("begin")(conn)
-            return None, str(error), True
-        return None, str(error), False
+            message = _LINE.sub(lambda found: f"LINE {int(found[1]) - 1}:", str(error))
+            return None, str(error), type(error)(message)
+        return None, str(error), None
     finally:
         ask_duckdb(conn, f"SET explain_output = '{output}'")
 
@@ -526,7 +535,10 @@ def _call(log: DuckdbLog, caller: FrameType, sent: Sent | None, call: Callable[[
     try:
         result = call_from(caller, call)
     except BaseException:
+        own = log.find_own_error(sent)
         log.on_error()
+        if own is not None:
+            raise own from None
         raise
     log.on_success(sent)
     return result
@@ -585,7 +597,10 @@ def _send(
     try:
         result = call_from(caller, call)
     except BaseException as error:
+        own = log.find_own_error(sent)
         log.on_error(one if is_relation else None, error)
+        if own is not None:
+            raise own from None
         raise
     if not is_relation:
         log.on_success(sent)

@@ -152,6 +152,10 @@ class MemoryTable:
         """Whether no transaction is open."""
         raise NotImplementedError
 
+    def can_join(self) -> bool:
+        """Whether the transaction of a tool can add its record."""
+        return True
+
     has_lock = False  # a file has none: the lock of `.orch` does
 
     def lock(self, project: str, name: str, *, waits: bool) -> str:
@@ -243,6 +247,11 @@ class SqliteMemory(MemoryTable):
 
 
 class DuckdbMemory(MemoryTable):
+    def can_join(self) -> bool:
+        """A transaction can write to one database alone, which may be an attached one."""
+        [(count,)] = self._run("SELECT count(*) FROM duckdb_databases() WHERE NOT internal")
+        return bool(count == 1)
+
     def is_idle(self) -> bool:
         first, second = (self._run("SELECT txid_current()") for _ in range(2))
         return first != second  # without a transaction each statement has a number of its own

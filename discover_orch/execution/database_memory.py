@@ -100,13 +100,16 @@ class DatabaseMemory:
             said = (database_question.cannot_ask(answer.problem),) if has_warning else ()
             return Asked(holder=answer.holder, problems=said)
         if killed:
-            _settle_run(project, killed, answer.records)
+            database.note_settled(self._memory, _settle_run(project, killed, answer.records))
         return Asked(has_changed=self._adopt(database, known, answer.records))
 
     def keep_accepted(self, modules: Iterable[str]) -> None:
         """Keeps in the database that these tools were accepted: other checkouts find another success there."""
         project, memory = self._project, self._memory
         if project.memory != "database" or uses_get_connection(self._registry, project):
+            return
+        database = CurrentDatabase(project, self._registry, memory)
+        if database.number <= 0:  # it is not there, and is not to be made
             return
         key = os.urandom(8).hex()
         changed = []
@@ -131,7 +134,7 @@ class DatabaseMemory:
         if store(project, self._registry, tuple(records)):
             for result in changed:
                 memory.write(result)
-            CurrentDatabase(project, self._registry, memory).note_own_write(memory)
+            database.note_own_write(memory)
 
     def close(self) -> None:
         """Releases the lock."""
@@ -246,12 +249,15 @@ def _attempts_of(record: RunRecord, project: Project) -> tuple[Attempt, ...]:
     return tuple(_attempt_of(record, one, project) for one in _unsettled(record))
 
 
-def _settle_run(project: Project, record: RunRecord, found: Iterable[SuccessRecord]) -> None:
+def _settle_run(project: Project, record: RunRecord, found: Iterable[SuccessRecord]) -> int:
+    """Keeps how its tools have ended; how many of them have committed."""
     from discover_orch.execution.database_question import has_record, settle
 
     tools = _unsettled(record)
-    ends = [settle(one, has_record(found, _attempt_of(record, one, project))) for one in tools]
+    committed = [has_record(found, _attempt_of(record, one, project)) for one in tools]
+    ends = [settle(one, is_committed) for one, is_committed in zip(tools, committed, strict=True)]
     write_ends(project.root, record.run, ends)
+    return sum(committed)
 
 
 def _own_name() -> str:

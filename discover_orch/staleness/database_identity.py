@@ -206,18 +206,28 @@ class CurrentDatabase:
         runs = find_runs(self._root)
         if not runs or has_ended(self._root, runs[0]):
             return True
-        return self._was_written_after_kill(known, runs[0])
+        return self._commits_since_kill > 0
 
-    def _was_written_after_kill(self, known: KnownDatabase, run: str) -> bool:
-        """Whether it was written after the last tool of the run, which was killed or is in progress, that used it and
-        whose end is recorded. What the run itself has written before is its own, and so is all that SQLite does not
-        count."""
-        record = read_open_run(self._root, [run])
-        changes = count_changes(self._root, known.path)
-        if record is None or record.status != "killed" or changes is None or known.stat is None:
-            return False
+    @cached_property
+    def _commits_since_kill(self) -> int:
+        """How often it was committed to after the last tool of the run, which was killed or is in progress, that used
+        it and whose end is recorded. What the run itself has written before is its own, and so is all that SQLite does
+        not count."""
+        known, record = self.known, read_open_run(self._root)
+        changes = count_changes(self._root, known.path) if known else None
+        if known is None or record is None or record.status != "killed":
+            return 0
+        if changes is None or known.stat is None:
+            return 0
         counted = (one.changes for one in record.tools if one.changes is not None)
-        return changes > max((known.stat.counter, *counted))
+        return changes - max((known.stat.counter, *counted))
+
+    def note_settled(self, memory: Memory, commits: int) -> None:
+        """According to the database, the run that was killed has committed so often after the last end that it has
+        recorded. Other programs have not written if that is all, and this command has written the rest."""
+        if not self.was_written or 0 < self._commits_since_kill <= commits:
+            self.was_written = False
+            self.note_own_write(memory)
 
     def remember(self, memory: Memory, known: KnownDatabase) -> None:
         if self.known != known:

@@ -89,6 +89,7 @@ class ToolConnection:
         self._is_held = False  # the transaction of the whole run is open
         self._is_run_over = False
         self._attempts: list[Attempt] = []  # that are recorded at the end of the run
+        self._left: list[Attempt] = []  # that are recorded after the commit
 
     def attach(self, conn: Any, *, has_memory: bool) -> None:
         """A new connection has been opened."""
@@ -203,7 +204,7 @@ class ToolConnection:
         transaction = self.transaction
         assert transaction is not None
         if not self._is_held:
-            return transaction.end(keep)
+            return self._end_transaction(transaction, keep)
         if not keep:
             return self.end_run(keep=False)
         try:
@@ -224,18 +225,29 @@ class ToolConnection:
         if not is_held or transaction is None:
             return []
         attempts, self._attempts = self._attempts, []
-        transaction.add_record = partial(self._record_all, attempts) if attempts else None
-        return transaction.end(keep)
+        transaction.add_record = partial(self._record, *attempts) if attempts else None
+        return self._end_transaction(transaction, keep)
 
-    def _record_all(self, attempts: list[Attempt]) -> None:
-        for one in attempts:
-            self._record(one)
+    def _end_transaction(self, transaction: Transaction, keep: bool) -> list[str]:
+        self._left = []
+        notes = transaction.end(keep)
+        for attempt in self._left:
+            self._record_afterwards(attempt)
+        return notes
 
-    def _record(self, attempt: Attempt) -> None:
-        """Within the transaction that is about to be committed."""
+    def _record(self, *attempts: Attempt) -> None:
+        """Within the transaction that is about to be committed, if it can write to the memory too."""
+        if self.memory is not None and not self.memory.can_join():
+            self._left = [*attempts]
+            return
+        for attempt in attempts:
+            self._add(attempt)
+
+    def _add(self, attempt: Attempt) -> None:
         from discover_orch.databases.memory_table import CannotKeep
 
-        assert self.memory is not None
+        if self.memory is None:
+            return
         try:
             self.memory.add(attempt)
             self.record = attempt.name
@@ -284,7 +296,8 @@ class ToolConnection:
             else:
                 self.transaction.add_record = partial(self._record, attempt)
         notes = self._finish(keep)
-        if attempt is not None and keep and self._commits_by_itself:
+        has_written = tables is not None and tables.has_written
+        if attempt is not None and keep and self._commits_by_itself and has_written:
             self._record_afterwards(attempt)
         if keep and is_uncommitted and LOST_BY_CLOSING in notes:
             raise WritesLost(NOT_COMMITTED)
@@ -296,11 +309,9 @@ class ToolConnection:
         return notes
 
     def _record_afterwards(self, attempt: Attempt) -> None:
-        """That of a tool that commits by itself, unless it has left a transaction open."""
-        has_written = self.tables is not None and self.tables.has_written
-        memory = self.memory if has_written and not self._is_closed() else None
-        if memory is not None and memory.is_idle():
-            self._record(attempt)
+        """In a transaction of its own, unless the tool has left one open."""
+        if self.memory is not None and not self._is_closed() and self.memory.is_idle():
+            self._add(attempt)
 
     def _is_closed(self) -> bool:
         return self.transaction is None or self.transaction.is_closed()

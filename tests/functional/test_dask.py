@@ -148,7 +148,7 @@ def test_a_tool_is_ended_when_its_scheduler_is_gone(
         pid = int(first.wait_for(r"it runs (\d+)")[1])
         made.scheduler.kill()
         assert first.wait() == 1, first.text
-        assert "1 unknown" in first.text
+        assert "1 failed" in first.text
         wait_until(lambda: is_gone(pid), "the end of the tool")
         project({"src/a.py": tool.replace("time.sleep(8)", "pass")})
         answer = orch("run", "--resume")  # it would fail if the first one had committed

@@ -43,12 +43,13 @@ def rows(root: Path, url: str) -> Counter[str]:
     if url:
         with psycopg.connect(url) as conn:
             found: Any = conn.execute(
-                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' "
+                "AND table_name NOT LIKE 'orch%'"
             )
             counts = {one: count(conn, one) for (one,) in found.fetchall()}
     elif (root / "data.db").exists():
         with closing(sqlite3.connect(root / "data.db", timeout=60)) as file:
-            found = file.execute("SELECT name FROM sqlite_master")
+            found = file.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE '%orch%'")
             counts = {one: count(file, one) for (one,) in found.fetchall()}
     else:
         counts = {}

@@ -47,7 +47,10 @@ def run(conn):
 def content(root: Path) -> dict[str, list[object]]:
     with closing(sqlite3.connect(root / "data.db")) as conn:
         names = [
-            name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            name
+            for (name,) in conn.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'orch%'"
+            )
         ]
         return {name: conn.execute(f"SELECT a FROM {name} ORDER BY 1").fetchall() for name in names}
 

@@ -155,7 +155,9 @@ def test_the_tools_behind_a_command_give_the_same_report_and_tables_as_one_worke
         answer = orch("run", *words)
         assert answer.code == 0, answer.text
         with closing(sqlite3.connect(sample / "data.db")) as conn:
-            return (sample / "output" / "report.html").read_bytes(), sorted(conn.iterdump())
+            return (sample / "output" / "report.html").read_bytes(), sorted(
+                one for one in conn.iterdump() if "orch_memory" not in one
+            )
 
     expected = results()
     for jobs in ("1", "4"):
