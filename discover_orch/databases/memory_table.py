@@ -12,6 +12,8 @@ import sqlite3
 import time
 import zlib
 
+import msgspec
+
 from discover_orch.databases.driver_transaction import ask_duckdb, ask_postgres, find_kind
 from discover_orch.databases.sqlite_calls import is_really_open, quote
 from discover_orch.model.success_record import AlreadyCommitted, NotOwnTable, SuccessRecord
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "project TEXT NOT NULL, tool TEXT NOT NULL, item TEXT NOT NULL, success TEXT NOT NULL, run BIGINT NOT NULL, "
-    "committed_at TEXT NOT NULL, document TEXT NOT NULL, void TEXT NOT NULL, PRIMARY KEY (project, tool, item)"
+    "committed_at TEXT NOT NULL, tables TEXT NOT NULL, document TEXT NOT NULL, void TEXT NOT NULL, "
+    "PRIMARY KEY (project, tool, item)"
 )
-NAMES = ", ".join(column.partition(" ")[0] for column in COLUMNS.split(", ")[:8])
+NAMES = ", ".join(column.partition(" ")[0] for column in COLUMNS.split(", ")[:9])
 #: A longer document is not read.
 LONGEST_DOCUMENT = 16 << 20
 #: No run has a number as high as this.
@@ -61,12 +64,12 @@ class MemoryTable:
         if not self._is_there():
             return ()
         rows = self._run(
-            f"SELECT tool, success, run, length(document) FROM {self._table} "
+            f"SELECT tool, success, run, tables, length(document) FROM {self._table} "
             "WHERE project = ? AND item = '' AND success <> ''",
             project,
         )
         found = []
-        for tool, success, run, length in rows:
+        for tool, success, run, tables, length in rows:
             if not 0 <= int(run) < NO_RUN or "/" in tool or "\0" in tool:
                 continue  # orch has not written this row: the name becomes that of a file
             is_wanted = known.get(tool) != success and 0 < int(length) <= LONGEST_DOCUMENT
@@ -84,6 +87,7 @@ class MemoryTable:
                     run=int(run),
                     document=document,
                     has_document=int(length) > 0,
+                    tables=_decode(tables),
                 )
             )
         return tuple(found)
@@ -105,7 +109,8 @@ class MemoryTable:
         """Within the transaction that is about to be committed. Raises NotOwnTable, CannotKeep, after which the
         transaction can go on, and AlreadyCommitted if the attempt is void."""
         self._make()
-        self._upsert(attempt.project, attempt.tool, attempt.name, attempt.run)
+        tables = "" if attempt.tables is None else msgspec.json.encode(attempt.tables).decode()
+        self._upsert(attempt.project, attempt.tool, attempt.name, attempt.run, tables)
         success, void = self._find(attempt)
         if success != attempt.name or void == attempt.name:
             raise AlreadyCommitted(
@@ -119,7 +124,7 @@ class MemoryTable:
         def write() -> None:
             self._make()
             self._run(
-                f"INSERT INTO {self._table} VALUES (?, ?, '', '', 0, '', '', ?) "
+                f"INSERT INTO {self._table} VALUES (?, ?, '', '', 0, '', '', '', ?) "
                 "ON CONFLICT (project, tool, item) DO UPDATE SET void = excluded.void",
                 attempt.project,
                 attempt.tool,
@@ -139,7 +144,7 @@ class MemoryTable:
                         f"DELETE FROM {self._table} WHERE project = ? AND tool = ? AND success = ?",
                         *(project, one.former, one.success),
                     )
-                    self._upsert(project, one.tool, one.success, one.run)
+                    self._upsert(project, one.tool, one.success, one.run, "")
                 self._run(
                     f"UPDATE {self._table} SET document = ? WHERE project = ? AND tool = ? AND item = '' "
                     "AND success = ?",
@@ -162,14 +167,15 @@ class MemoryTable:
         """Holds the lock of the project as long as this connection is open; who holds it, if that is another run."""
         raise NotImplementedError
 
-    def _upsert(self, project: str, tool: str, success: str, run: int) -> None:
+    def _upsert(self, project: str, tool: str, success: str, run: int, tables: str) -> None:
         """The condition refuses an attempt that is void."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._run(
-            f"INSERT INTO {self._table} VALUES (?, ?, '', ?, ?, ?, '', '') "
+            f"INSERT INTO {self._table} VALUES (?, ?, '', ?, ?, ?, ?, '', '') "
             "ON CONFLICT (project, tool, item) DO UPDATE SET success = excluded.success, run = excluded.run, "
-            f"committed_at = excluded.committed_at, document = '' WHERE {OWN_TABLE}.void <> excluded.success",
-            *(project, tool, success, run, now),
+            "committed_at = excluded.committed_at, tables = excluded.tables, document = '' "
+            f"WHERE {OWN_TABLE}.void <> excluded.success",
+            *(project, tool, success, run, now, tables),
         )
 
     def _find(self, attempt: Attempt) -> tuple[str, str]:
@@ -219,6 +225,13 @@ class MemoryTable:
     def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """On the real connection, unseen by what observes the tool."""
         raise NotImplementedError
+
+
+def _decode(tables: str) -> tuple[str, ...] | None:
+    try:
+        return msgspec.json.decode(tables, type=tuple[str, ...])
+    except msgspec.DecodeError:
+        return None
 
 
 class SqliteMemory(MemoryTable):

@@ -24,7 +24,7 @@ from discover_orch.staleness.adoption import Record, adopt, is_of
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.tool_result import ToolResult, after_run, latest_run
+from discover_orch.staleness.tool_result import ToolResult, latest_run
 from discover_orch.state.recorded_run import RunRecord, ToolRecord
 from discover_orch.state.run_folders import find_runs, read_open_run, write_ends
 from discover_orch.state.sealed_files import read_flows
@@ -170,7 +170,7 @@ class DatabaseMemory:
         if not records and database.known is None:
             return False
         runs = [*map(int, find_runs(root)[:1]), *map(latest_run, known.values())]
-        now = after_run(max([0, *runs, *(one.run for one in found)]))
+        now = database.after_run(max([0, *runs, *(one.run for one in found)]))
         highest = max([0, *(one.run for one in found)])
         database.note_records(memory, highest, now, is_ours=bool(records))
         if database.number <= 0:
@@ -193,6 +193,8 @@ class DatabaseMemory:
                 changed.append(after)
         for result in changed:
             memory.write(result)
+        if changed:
+            database.note_latest(memory, now)
         flows = {one.module: one.success.flow for one in changed if one.success}
         if flows:
             memory.write_flows({**read_flows(root), **flows})
@@ -203,7 +205,9 @@ def _read(found: SuccessRecord, module: str, memory: Memory) -> Record:
     result = memory.unseal(found.tool, found.document) if found.document else None
     if result is not None:
         result = replace(result, module=module)
-    return Record(module=module, success=found.success, run=found.run, result=result)
+    return Record(
+        module=module, success=found.success, run=found.run, result=result, tables=found.tables
+    )
 
 
 @contextlib.contextmanager

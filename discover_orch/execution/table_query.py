@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 
 def look_at_tables(work: RemainingWork, *, is_run: bool = False) -> None:
-    """Notes in `work` what became of tables that tools left. `is_run`: a run follows, so this is remembered, and
-    tables on a server are looked for."""
-    left = work.find_tables_left() if is_run else frozenset()
-    names = work.find_tables_to_read()
+    """Notes in `work` what became of tables that tools left. `is_run`: a run follows, so this is remembered."""
+    left, names = work.find_tables_left(), work.find_tables_to_read()
     if not (left or names):
         return
-    answer = _ask(work, names, is_run=is_run)
+    # Only PostgreSQL lists its tables; of a file, those are there that can be read.
+    wanted = {*names, *left} if work.current.database.path else names
+    answer = _ask(work, tuple(sorted(wanted)), is_run=is_run)
     if answer is None or answer.problem:
         return
-    if left and answer.tables is not None:
-        work.note_tables(left, answer.tables)
+    if left:
+        there = answer.contents if answer.tables is None else answer.tables
+        work.note_tables(left, there, is_run=is_run)
     if names:
         work.note_contents(answer.contents, is_run=is_run)
 

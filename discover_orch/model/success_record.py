@@ -16,13 +16,15 @@ class NotOwnTable(Exception):
 
 class Attempt(Struct, frozen=True, kw_only=True):
     """One attempt at a tool, which is recorded if it succeeds. `tool` is its module, `run` the number that `orch
-    history` shows, and `key` tells this run from all others: numbers start again where `.orch` was deleted."""
+    history` shows, and `key` tells this run from all others: numbers start again where `.orch` was deleted. `tables`
+    are those that it has written, None where that is not known."""
 
     project: str
     tool: str = ""
     run: int
     key: str
     number: int = 1
+    tables: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -33,7 +35,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 class SuccessRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last success of a tool that has written to the database: its name, as `Attempt.name`, the number of its run,
     and what is remembered of the tool, as sealed text; "" where that is not known, and also where nobody has asked for
-    it. `former` is the name of the tool before it was moved."""
+    it. `former` is the name of the tool before it was moved. `tables` as of its `Attempt`."""
 
     tool: str
     success: str
@@ -41,3 +43,4 @@ class SuccessRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     document: str = ""
     former: str = ""
     has_document: bool = False
+    tables: tuple[str, ...] | None = None

@@ -27,7 +27,6 @@ from discover_orch.staleness.current_inputs import (
     Params,
     takes_connection,
 )
-from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.known_flow import find_known_flows
 from discover_orch.staleness.left_over import LeftOver, build_test, with_readers
@@ -47,7 +46,6 @@ from discover_orch.staleness.tool_result import (
     Success,
     ToolResult,
     Write,
-    after_run,
     latest_run,
 )
 from discover_orch.staleness.writers import GONE, Writers
@@ -177,11 +175,12 @@ class RemainingWork:
         return not freshness.is_lasting and not above.isdisjoint(stale)
 
     def find_tables_left(self) -> frozenset[str]:
-        """The tables that successes left in a database on a server, where nothing tells that one was dropped."""
+        """The tables that successes left in a database that must be asked whether one was dropped."""
         main = self.current.database
         known = main.known
-        is_server = main.name == GET_CONNECTION or main.name.startswith("postgres")
-        if known is None or known.path or not is_server:
+        if known is None or main.number != known.number or main.shows_tables:
+            return frozenset()
+        if known.path and not (known.is_unread or main.foreign_write > known.looked):
             return frozenset()
         prefix = f"table:{known.number}:"
         return frozenset(
@@ -207,15 +206,15 @@ class RemainingWork:
     def note_contents(self, contents: Mapping[str, str], *, is_run: bool) -> None:
         """What these tables contain now. `is_run`: a run follows."""
         memory = self.memory if is_run else None
-        self.current.database.note_contents(contents, memory, after_run(self._latest_run))
+        database = self.current.database
+        database.note_contents(contents, memory, database.after_run(self._latest_run))
 
-    def note_tables(self, left: Collection[str], found: Collection[str]) -> None:
-        """Remembers which of the tables that successes left are not among those that were found now."""
-        missing = tuple(sorted({*left}.difference(found)))
-        known = self.current.database.known
-        if known is not None and (missing or known.missing):
-            now = after_run(self._latest_run)
-            self.current.database.note_missing(self.memory, missing, now)
+    def note_tables(self, left: Collection[str], found: Collection[str], *, is_run: bool) -> None:
+        """Which of the tables that successes left are not among those that were found now."""
+        database = self.current.database
+        memory = self.memory if is_run else None
+        now = database.after_run(self._latest_run)
+        database.note_missing(tuple(sorted({*left}.difference(found))), memory, now)
 
     def _stale_upstream(
         self, chosen: list[str], freshness: Mapping[str, Freshness]
@@ -291,8 +290,9 @@ class RemainingWork:
         present, memory = self.current, self.memory
         memory.settle_moves()
         latest = self._latest_run
-        now = after_run(latest)
+        now = present.database.after_run(latest)
         present.database.note_present(memory, now)
+        present.database.note_latest(memory, now)
         code = self._whole_code
         results = {
             module: self.results.get(module) or ToolResult(module=module)

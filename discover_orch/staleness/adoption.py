@@ -31,12 +31,14 @@ from discover_orch.staleness.tool_result import (
 
 class Record(Struct, frozen=True, kw_only=True):
     """What the database has of one tool: the success, as `Success.record` names it, the number of its run, and what is
-    remembered of it; None where that is not known, as after a kill."""
+    remembered of it; None where that is not known, as after a kill, and then the tables that it has written, if those
+    are known."""
 
     module: str
     success: str
     run: int
     result: ToolResult | None
+    tables: tuple[str, ...] | None = None
 
 
 def adopt(
@@ -61,8 +63,12 @@ def adopt(
     if is_of(known, record.success, database):
         return known
     if record.result is None:
-        writes = known.writes or {table_key(number, WHOLE): Write(now, EXISTS)}
-        now_known = cut_off(replace(known, writes=writes), now, is_committed=True)
+        written = record.tables or (() if known.writes else (WHOLE,))
+        now_known = cut_off(known, now, is_committed=record.tables is None)
+        writes = dict(now_known.writes)
+        for key in (table_key(number, name) for name in written):
+            writes[key] = replace(writes.get(key) or Write(now), seq=now, mark=EXISTS, version=None)
+        now_known = replace(now_known, writes=writes)
         return replace(now_known, last=LastOutcome(run=str(record.run), status=SETTLED))
     found = _moved(record.result, database)
     files = {key: one for key, one in found.writes.items() if key.startswith("file:")}

@@ -20,7 +20,14 @@ from discover_orch.staleness.database_file import (
     read_tables,
 )
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, Seq, sequence
+from discover_orch.staleness.tool_result import (
+    ABSENT,
+    EXISTS,
+    Key,
+    Seq,
+    after_run,
+    sequence,
+)
 from discover_orch.state.run_folders import find_runs, has_ended, read_open_run
 
 GET_CONNECTION = "get_connection()"
@@ -51,6 +58,7 @@ class CurrentDatabase:
         self.path = self.known.path if self.known else file
         self._stats: dict[str, DatabaseStat | None] = {}
         self._contents: Mapping[str, str] | None = None  # that were read just now
+        self._missing: tuple[str, ...] = ()  # of the tables that were looked for just now
 
     @property
     def known(self) -> KnownDatabase | None:
@@ -93,7 +101,7 @@ class CurrentDatabase:
         name = table_name(key)
         if key.split(":", 2)[1] != str(self.number):
             return EXISTS
-        if self.known is not None and name in self.known.missing:
+        if name in self._missing or (self.known is not None and name in self.known.missing):
             return ABSENT
         if name in ("", WHOLE) or "." in name:
             return EXISTS
@@ -119,6 +127,8 @@ class CurrentDatabase:
         if not known.path:
             is_server = self.name == GET_CONNECTION or self.name.startswith("postgres")
             return [*written] if is_server else []
+        if known.is_unread:
+            return [*written]
         since = self.foreign_write if self.foreign_write > known.read else -1
         return [name for name, seq in written.items() if seq <= since]
 
@@ -132,7 +142,18 @@ class CurrentDatabase:
         if self.was_written:
             self.note_present(memory, now)
             self.__dict__.update(has_changed=False, was_written=False)
-        self.remember(memory, replace(self.known, read=now, contents=contents))
+        looked = now if self.known.is_unread else self.known.looked
+        known = replace(self.known, read=now, contents=contents, looked=looked)
+        self.remember(memory, replace(known, latest=now, is_unread=False))
+
+    def after_run(self, run: int) -> Seq:
+        """A number after that run, and after all that was remembered since then."""
+        return max(after_run(run), self.known.latest + 2 if self.known else 0)
+
+    def note_latest(self, memory: Memory, now: Seq) -> None:
+        """Something is remembered as of `now`: what happens later gets a greater number."""
+        if self.known is not None:
+            self.remember(memory, replace(self.known, latest=now))
 
     @cached_property
     def _tables(self) -> frozenset[str] | None:
@@ -157,7 +178,10 @@ class CurrentDatabase:
     @property
     def looked(self) -> float:
         """When a table that is not there has been missing at the latest; 0 where none can be."""
-        return max(self.foreign_write, self.known.looked if self.known else 0)
+        known = self.known
+        if self._missing or (known is not None and known.is_unread):
+            return math.inf
+        return max(self.foreign_write, known.looked if known else 0)
 
     @property
     def may_differ(self) -> bool:
@@ -178,11 +202,11 @@ class CurrentDatabase:
             return
         path = self.named_file or (known.path if known else "")
         stat = read_database(self._root, path) if path else None
-        foreign_write = known.foreign_write if known else 0
-        if known is not None and (self.was_written or self.number != known.number):
-            foreign_write = now - 1
-        found = known or KnownDatabase(path=path, number=self.next_number, stat=stat)
-        found = replace(found, path=path, stat=stat, foreign_write=foreign_write, run=run)
+        if known is None:
+            known = KnownDatabase(path=path, number=self.next_number, stat=stat, is_unread=True)
+        elif self.was_written or self.number != known.number:
+            known = replace(known, foreign_write=now - 1, latest=now)
+        found = replace(known, path=path, stat=stat, run=run)
         self.remember(memory, found)
         self.number = found.number
 
@@ -192,10 +216,21 @@ class CurrentDatabase:
             stat = read_database(self._root, self.known.path)
             self.remember(memory, replace(self.known, stat=stat))
 
-    def note_missing(self, memory: Memory, names: tuple[str, ...], now: Seq) -> None:
-        """These tables were looked for on the server, and are not there."""
-        if self.known is not None:
-            self.remember(memory, replace(self.known, looked=now, missing=names))
+    @property
+    def shows_tables(self) -> bool:
+        """Whether the file shows which tables there are, so that the database need not be asked."""
+        known = self.known
+        return known is None or (bool(known.path) and self._tables is not None)
+
+    def note_missing(
+        self, names: tuple[str, ...], memory: Memory | None = None, now: Seq = 0
+    ) -> None:
+        """These tables were looked for just now, and are not there. With a `memory`, a run follows, and that is
+        remembered as of `now`."""
+        if memory is None:
+            self._missing = names
+        elif self.known is not None and (names or self.known.missing or self.known.path):
+            self.remember(memory, replace(self.known, looked=now, missing=names, latest=now))
 
     @cached_property
     def was_written(self) -> bool:
@@ -247,7 +282,7 @@ class CurrentDatabase:
             self.remember(memory, KnownDatabase(path=path, number=self.number, stat=stat))
         elif self.was_written:
             stat = read_database(self._root, known.path)
-            self.remember(memory, replace(known, stat=stat, foreign_write=now - 1))
+            self.remember(memory, replace(known, stat=stat, foreign_write=now - 1, latest=now))
 
     def note_version(self, version: str) -> None:
         """A tool of a run in progress has used the database as this version: the run may have made it."""
@@ -282,7 +317,7 @@ class DatabaseRecord:
         """When another program wrote to the database last."""
         before = self._current.known
         found = max(before.foreign_write if before else 0, self._foreign_write)
-        return max(found, sequence(self.run, 0)) if self._was_written else found
+        return max(found, sequence(self.run, 0, self.key)) if self._was_written else found
 
     def note_start(self) -> None:
         """Saves what another program or a killed run has written before this one, which may be killed too."""
@@ -324,15 +359,9 @@ class DatabaseRecord:
     def _save(self, path: str) -> None:
         stat = read_database(self._root, path) if path else None
         before = self._current.known
-        known = KnownDatabase(
-            path=path,
-            number=self.number,
-            stat=stat,
-            foreign_write=self.foreign_write,
-            looked=before.looked if before else 0,
-            missing=before.missing if before else (),
-            run=before.run if before else 0,
-            read=before.read if before else 0,
-            contents=before.contents if before else {},
-        )
+        known = before or KnownDatabase(path=path, number=self.number, stat=stat)
+        if known.is_unread:
+            known = replace(known, looked=sequence(self.run, 0, self.key))
+        known = replace(known, path=path, number=self.number, stat=stat, is_unread=False)
+        known = replace(known, foreign_write=self.foreign_write)
         self._current.remember(self._memory, known)

@@ -44,7 +44,8 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     for every database that this project has had. `foreign_write` is when another program was found to have written
     to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there. `run`
     is the greatest number of a run that has left a record in it. `read` is when the content of tables was last looked
-    at, and `contents` are the versions that they had then."""
+    at, and `contents` are the versions that they had then. `latest` is the last number that was given between runs.
+    `is_unread`: it was taken over from records of another checkout, and nobody has looked at its tables since."""
 
     path: str
     number: int
@@ -55,6 +56,8 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: int = 0
     read: Seq = 0
     contents: Mapping[str, str] = {}
+    latest: Seq = 0
+    is_unread: bool = False
 
 
 def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> dict[str, ToolResult]:

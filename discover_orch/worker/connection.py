@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from msgspec.structs import replace
+
 from discover_orch.databases.connection_settings import ConnectionSettings
 from discover_orch.databases.driver_transaction import (
     ENDED_NOTE,
@@ -19,7 +21,7 @@ from discover_orch.databases.driver_transaction import (
 )
 from discover_orch.databases.drivers import choose_log, choose_transaction, find_file
 from discover_orch.model.errors import Problem
-from discover_orch.model.observation import MADE
+from discover_orch.model.observation import MADE, UNCLEAR
 from discover_orch.worker.child_processes import find_children
 
 TYPE_CHECKING = False
@@ -289,6 +291,8 @@ class ToolConnection:
             before_commit()
         is_owner = self.transaction.can_keep_open()
         attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt = replace(attempt, tables=_find_written(tables))
         if attempt is not None and has_writes and is_owner:
             if self._is_held:
                 self._attempts.append(attempt)
@@ -441,3 +445,13 @@ class ForeignWrites:
 
 def _article(name: str) -> str:
     return f"an {name}" if name[:1] in "AEIOU" else f"a {name}"
+
+
+def _find_written(tables: TableLog | None) -> tuple[str, ...] | None:
+    """The tables that the step has written; None where that is not known, or not simple: it has dropped one."""
+    uses = () if tables is None else tables.peek()
+    if tables is None or tables.uses_other_connection:
+        return None
+    if any(one == UNCLEAR or one.kind == "dropped" for one in uses):
+        return None
+    return tuple(sorted({one.name for one in uses if one.kind in MADE}))

@@ -118,7 +118,7 @@ def check(seed: int, folder: Path, new_database: Callable[[], str]) -> None:
         resumed = run_orch(root, "run", "--resume")
         assert resumed.code == 0, (said, resumed.text)
         for tool, count in rows(root, url).items():
-            assert count == 1 or statuses[tool] == "unknown", (tool, said)
+            assert count == 1 or statuses[tool] == "unknown", (tool, said, resumed.text)
     assert len(rows(root, url)) == TOOLS, said
 
 
