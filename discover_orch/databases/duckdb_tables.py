@@ -436,7 +436,8 @@ def _explain(
             return None, str(error), type(error)(message)
         return None, str(error), None
     finally:
-        ask_duckdb(conn, f"SET explain_output = '{output}'")
+        with suppress(Exception):  # interrupted
+            ask_duckdb(conn, f"SET explain_output = '{output}'")
 
 
 def _find_view_part(conn: Any, catalog: Catalog, view: Table) -> tuple[str, ...] | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: PostgreSQL's codes for what cannot be done in a transaction: a VACUUM, a COMMIT in a procedure.
 NEEDS_NO_TRANSACTION = ("25001", "2D000")
-LOCK_TIMEOUT, QUERY_CANCELED = "55P03", "57014"
+LOCK_TIMEOUT, QUERY_CANCELED, IN_FAILED_TRANSACTION = "55P03", "57014", "25P02"
 NEEDS_NO_DUCKDB_TRANSACTION = ("CHECKPOINT:", "single attached database", "within a transaction")
 #: A name that a database refuses to create again.
 _EXISTS = re.compile(r'\b(table|view|relation)(?: with name)? "?([\w.]+)"? already exists', re.I)
@@ -113,10 +113,12 @@ def _find_kind_hint(message: str) -> str:
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether this is how a driver reports a statement that was cancelled, or follows from it."""
+    """Whether this is how a driver reports a statement that was cancelled, or follows from it: what was cancelled may
+    have been a question of orch's own before the statement."""
     return any(
-        read_attribute(one, "sqlstate", None) == QUERY_CANCELED
+        read_attribute(one, "sqlstate", None) in (QUERY_CANCELED, IN_FAILED_TRANSACTION)
         or type(one).__name__ == "InterruptException"
+        or (type(one).__name__ == "TransactionException" and "is aborted" in str(one))
         or read_attribute(one, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
         for one in _find_causes(error)
     )
