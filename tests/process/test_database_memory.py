@@ -344,7 +344,7 @@ def test_a_row_that_orch_cannot_have_written_is_none(project: Project, orch: Orc
         for tool, run in (("../../evil", "run"), ("src.b", str(2**63 - 1)), ("src.c", "-1")):
             conn.execute(
                 "insert into orch_memory select project, ?, item, 'x', "
-                f"{run}, committed_at, '', void from orch_memory where tool = 'src.a'",
+                f"{run}, committed_at, '', '', void from orch_memory where tool = 'src.a'",
                 (tool,),
             )
         conn.commit()
