@@ -206,6 +206,7 @@ def random_tools(chance: random.Random, dialect: str, *, has_pandas: bool) -> tu
     makers = [one for one in MAKERS if one != "to_sql" or (has_pandas and dialect == "sqlite")]
     tools: list[Tool] = []
     tables: list[str] = []  # that can be changed
+    remade: list[str] = []  # those of them that are dropped, and their triggers with them
     all_read: list[str] = []
     functions: list[str] = []
     for number in range(chance.randrange(3, 8)):
@@ -214,7 +215,7 @@ def random_tools(chance: random.Random, dialect: str, *, has_pandas: bool) -> tu
         kinds = ["create" if not tables else "file", *makers]
         if tables:
             kinds += ["update", "add", "index", "export", "update", "add"]
-            kinds += ["trigger"] * (dialect in TRIGGERS)
+            kinds += ["trigger"] * (dialect in TRIGGERS and bool(remade))
         kinds += ["function"] * (dialect in FUNCTIONS)
         ops: list[Op] = []
         for place in range(chance.choice((1, 1, 1, 2))):
@@ -233,7 +234,8 @@ def random_tools(chance: random.Random, dialect: str, *, has_pandas: bool) -> tu
                     Op(kind, target, read if kind == "add" else (), uses if kind == "add" else ())
                 )
             elif kind in ("index", "trigger"):
-                ops.append(Op(kind, f"{kind[0]}_{new}", (chance.choice(tables),)))
+                target = chance.choice(remade if kind == "trigger" else tables)
+                ops.append(Op(kind, f"{kind[0]}_{new}", (target,)))
             elif kind == "function":
                 ops.append(Op(kind, f"f_{new}"))
             else:
@@ -245,6 +247,7 @@ def random_tools(chance: random.Random, dialect: str, *, has_pandas: bool) -> tu
             if op.kind in (*MAKERS, "file"):
                 all_read.append(op.name)
                 tables += [op.name] * (op.kind != "view")
+                remade += [op.name] * (op.kind not in ("view", "fill"))
             functions += [op.name] * (op.kind == "function")
     return tuple(tools)
 
