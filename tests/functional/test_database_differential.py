@@ -38,10 +38,10 @@ def check(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_on_each_database_all_is_as_from_scratch_in_8_histories(
+def test_on_each_database_all_is_as_from_scratch_in_4_histories(
     dialect: str, server: ForkServer, new_postgres: Callable[[], str]
 ) -> None:
-    check(range(8), dialect, server, new_postgres)
+    check(range(4), dialect, server, new_postgres)
 
 
 @pytest.mark.full
