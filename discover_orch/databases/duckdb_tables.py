@@ -60,8 +60,8 @@ EXPRESSIONS = "aggregate apply filter group_by join order project select sort wi
 EXPRESSIONS += "first last list max mean min pivot string_agg sum"
 #: Methods of a connection that read a result to its end.
 FETCHES = "fetchall fetchdf fetch_df df fetchnumpy pl torch tf complete abort arrow fetch_arrow_table to_arrow_table"
+_LINE = re.compile(r"LINE (\d+):")  # in an error
 #: ATTACH: the name of the file, and what follows it.
-_LINE = re.compile(r"LINE (\d+):")
 _ATTACH = re.compile(
     r"\A\s*attach\s+(?:or\s+replace\s+)?(?:database\s+)?(?:if\s+not\s+exists\s+)?"
     r"(?:'((?:[^']|'')*)')?([^;]*)",
@@ -244,7 +244,7 @@ class DuckdbLog(TableLog):
         return (replace(effect, gap=gap) if gap else effect), None
 
     def _is_part(self, plan: Plan | None, catalog: Catalog, view: Table) -> bool:
-        """Whether the plan has a part that reads what this view reads; where that cannot be told, too."""
+        """Whether the plan has a part that reads what this view reads; True where that is not known."""
         if plan is None:
             return False
         if view not in self._view_parts:

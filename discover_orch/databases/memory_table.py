@@ -227,9 +227,9 @@ class MemoryTable:
         raise NotImplementedError
 
 
-def _decode(tables: str) -> tuple[str, ...] | None:
+def _decode(tables: object) -> tuple[str, ...] | None:
     try:
-        return msgspec.json.decode(tables, type=tuple[str, ...])
+        return msgspec.json.decode(str(tables), type=tuple[str, ...])
     except msgspec.DecodeError:
         return None
 

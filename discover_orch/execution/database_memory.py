@@ -176,9 +176,8 @@ class DatabaseMemory:
         if database.number <= 0:
             return False
         moved = {one.success.record: name for name, one in known.items() if one.success}
-        for (
-            one
-        ) in found:  # a tool that was renamed and has not run since has the record of its old name
+        for one in found:
+            # A tool that was renamed and has not run since has the record of its old name.
             new = moved.get(one.success, one.tool)
             if one.tool not in known and new not in records:
                 records[new] = records.pop(one.tool)
@@ -254,14 +253,16 @@ def _attempts_of(record: RunRecord, project: Project) -> tuple[Attempt, ...]:
 
 
 def _settle_run(project: Project, record: RunRecord, found: Iterable[SuccessRecord]) -> int:
-    """Keeps how its tools have ended; how many of them have committed."""
+    """Keeps how its tools have ended; how many of them have committed that were unknown until now."""
     from discover_orch.execution.database_question import has_record, settle
 
-    tools = _unsettled(record)
-    committed = [has_record(found, _attempt_of(record, one, project)) for one in tools]
-    ends = [settle(one, is_committed) for one, is_committed in zip(tools, committed, strict=True)]
+    ends, commits = [], 0
+    for one in _unsettled(record):
+        is_committed = has_record(found, _attempt_of(record, one, project))
+        commits += is_committed and one.status == "unknown"
+        ends.append(settle(one, is_committed))
     write_ends(project.root, record.run, ends)
-    return sum(committed)
+    return commits
 
 
 def _own_name() -> str:

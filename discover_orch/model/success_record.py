@@ -34,8 +34,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 class SuccessRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last success of a tool that has written to the database: its name, as `Attempt.name`, the number of its run,
-    and what is remembered of the tool, as sealed text; "" where that is not known, and also where nobody has asked for
-    it. `former` is the name of the tool before it was moved. `tables` as of its `Attempt`."""
+    and what is remembered of the tool, as sealed text; "" where that is not known, or was not requested. `former` is
+    the name of the tool before it was moved. `tables` as of its `Attempt`."""
 
     tool: str
     success: str

@@ -45,7 +45,7 @@ class KnownDatabase(Struct, frozen=True, kw_only=True, omit_defaults=True):
     to it. `looked` is when tables were last looked for on a server, and `missing` are those that were not there. `run`
     is the greatest number of a run that has left a record in it. `read` is when the content of tables was last looked
     at, and `contents` are the versions that they had then. `latest` is the last number that was given between runs.
-    `is_unread`: it was taken over from records of another checkout, and nobody has looked at its tables since."""
+    `is_unread`: it was taken over from records of another checkout, and its tables have not been read since."""
 
     path: str
     number: int

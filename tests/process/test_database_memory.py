@@ -407,6 +407,49 @@ def check(root: Path, url: str, mark: str, look: str) -> None:
         assert found.count((mark,)) == is_this_run, (name, mark, found)
 
 
+def test_another_program_that_writes_after_a_kill_was_looked_at_is_noticed(
+    project: Project, orch: Orch
+) -> None:
+    """Of a table without a version by content, only the number of commits says so, and the killed run has added some."""
+    committed = """
+        import os, time
+        STAGE = "two"
+        def run(conn):
+            conn.execute("create table b (x)")
+            seen = []
+            def trace(sql):
+                if any(one.startswith("COMMIT") for one in seen):
+                    os.kill(os.getppid(), 9)
+                    time.sleep(60)
+                seen.append(sql)
+            conn.set_trace_callback(trace)
+        """
+    made = """
+        STAGE = "one"
+        def run(conn): conn.execute("create table a as select 1 as x")
+        """
+    read = """
+        STAGE = "one"
+        AFTER = "a"
+        def run(conn): conn.execute("select * from a").fetchall()
+        """
+    root = project(
+        {
+            "orch.toml": 'stages = ["one", "two"]\ntable_version_rows = 0\n',
+            "src/a.py": made,
+            "src/c.py": read,
+            "src/b.py": committed,
+        }
+    )
+    assert orch("run").code == -signal.SIGKILL
+    assert "2 fresh, 1 stale" in orch("status").out
+    with closing(sqlite3.connect(root / "data.db", timeout=DEADLINE)) as conn, conn:
+        conn.execute("insert into a values (2)")
+    write_files(root, {"src/b.py": "STAGE = 'two'\ndef run(): pass\n"})
+    ran = orch("run", "--changed", "--json")
+    assert "c" in [one["name"] for one in ran.events if one["event"] == "tool_started"], ran.text
+
+
 @pytest.mark.slow
 def test_after_kill_9_at_random_moments_each_tool_is_committed_once(tmp_path: Path) -> None:
     assert kill_many(tmp_path, "sqlite:///data.db", 3) >= 0
