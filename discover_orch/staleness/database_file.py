@@ -24,8 +24,10 @@ _SIZE = 100  # bytes of the header
 _WAL_MODE = 2
 #: The first bytes of the journal of a transaction that may still be undone.
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")
-#: The content is compared by this many blocks of this many bytes, spread over the file: 128 kB of it, or all of it.
+#: The content is compared by this many blocks of this many bytes, spread over the file: 128 kB of it, or all of it. At
+#: these offsets DuckDB has two headers, and each checkpoint writes one of them with the next number.
 _BLOCKS, _BLOCK = 32, 4096
+_DUCKDB_HEADERS = (4096, 8192)
 #: linux/fs.h, linux/stat.h: the number that tells files of one inode apart, and the mask for the time of creation.
 _FS_IOC_GETVERSION, _STATX_BTIME, _AT_EMPTY_PATH = 0x80087601, 0x800, 0x1000
 
@@ -218,7 +220,8 @@ def _hash_sample(file: FileIO, size: int) -> str:
     last = max(size - _BLOCK, 0)
     # A small file is read in one piece: asking the system for each block takes longer than hashing it.
     whole = os.pread(file.fileno(), size, 0) if size <= _BLOCKS * _BLOCK else b""
-    for offset in dict.fromkeys(last * number // (_BLOCKS - 1) for number in range(_BLOCKS)):
+    spread = (last * number // (_BLOCKS - 1) for number in range(_BLOCKS))
+    for offset in dict.fromkeys((*_DUCKDB_HEADERS, *spread)):
         block = whole[offset : offset + _BLOCK] or os.pread(file.fileno(), _BLOCK, offset)
         hasher.update(block)
     return hasher.hexdigest()

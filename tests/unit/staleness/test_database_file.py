@@ -159,6 +159,20 @@ def test_a_large_file_of_another_content_is_no_copy(tmp_path: Path) -> None:
     assert not other.is_same(before)
 
 
+def test_a_copy_of_a_large_duckdb_file_that_was_written_is_no_exact_copy(tmp_path: Path) -> None:
+    """However little of the file has changed: each of its checkpoints counts in a header."""
+    with duckdb.connect(str(tmp_path / "data.db")) as conn:
+        for name in "abcdefgh":
+            conn.execute(f"create table {name} as select range as x from range(200000)")
+    before = look_at(tmp_path)
+    for number in range(8):
+        (tmp_path / f"copy{number}").mkdir()
+        copy = shutil.copyfile(tmp_path / "data.db", tmp_path / f"copy{number}" / "data.db")
+        with duckdb.connect(str(copy)) as conn:
+            conn.execute(f"insert into {'abcdefgh'[number]} values (1)")
+        assert look_at(tmp_path / f"copy{number}").was_written_since(before)
+
+
 @pytest.mark.parametrize("how", [read_database, "statx"])
 def test_a_new_file_of_the_same_inode_has_another_birth(tmp_path: Path, how: object) -> None:
     """As far as the file system tells; the time of creation has the resolution of the coarse clock."""
