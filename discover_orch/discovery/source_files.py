@@ -85,7 +85,7 @@ class SourceFiles:
         self._reads_code, self._texts = reads_code, texts
         self._pythonpath = project.pythonpath
         depends_on = (__version__, sys.version_info[:2], project.pythonpath, project.secrets)
-        self._kind = f"files 8 {short_hash(repr(depends_on).encode())}"
+        self._kind = f"files 9 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
         if kept is None:
@@ -141,6 +141,7 @@ class SourceFiles:
                 meaning=old.meaning,
                 imports=old.imports,
                 folders=old.folders,
+                pieces=old.pieces,
             )
         self._note(path, new)
         return new
@@ -242,7 +243,11 @@ class SourceFiles:
             if file is not None and file is not self._kept.get(path) and not file.has_secret:
                 # What it meant when it could be parsed is for those who have seen that.
                 is_broken = file.problem is not None and file.meaning
-                new[path] = replace(file, meaning="", imports=(), folders=()) if is_broken else file
+                new[path] = (
+                    replace(file, meaning="", imports=(), folders=(), pieces=None)
+                    if is_broken
+                    else file
+                )
         is_kept = bool(self._kept) or not os.path.exists(self._path)  # else by other settings
         if is_kept and all(self._kept.get(path) == file for path, file in new.items()):
             return True

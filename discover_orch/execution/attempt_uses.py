@@ -45,10 +45,12 @@ from discover_orch.staleness.writers import Writers
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """What an attempt depended on and wrote, and the files of its code that differ from what the plan knew."""
+    """What an attempt depended on and wrote, and the files of its code that differ from what the plan knew.
+    `code_with_earlier` is its code with what counted for what it has kept of its own work."""
 
     success: Success
     writes: Mapping[Key, Write]
+    code_with_earlier: Mapping[str, str]
     changed: tuple[str, ...] = ()
 
 
@@ -82,10 +84,9 @@ class AttemptReader:
         tool, before, database = end.tool, end.before, end.database
         seen = end.event.seen or Observation()
         known = [*self._find_shared(tool, self._code.known(tool))]
-        names = [name for one in (seen, *known) for name in one.names("module", "read")]
-        code = self._code.read(tool, end.event, names)
+        code = self._code.read(tool, end.event, known, before)
         packages = self._code.packages(tool, code.modules)
-        shared = [_without_own(one, seen) for one in self._find_shared(tool, code.meanings)]
+        shared = [_without_own(one, seen) for one in self._find_shared(tool, code.versions)]
         writes = find_writes(end, seen, self._root, self._current.registry.flows)
         made = find_made_before(seen, database, before)
         writes |= made
@@ -98,7 +99,7 @@ class AttemptReader:
             **self._current.surroundings(tool, step_versions(end.step, self._root)),
             **(files.versions | self._find_inputs(observed, before, own) | files.versions),
             **packages,
-            **self._spelled_variables(observed, code.meanings, files.versions),
+            **self._spelled_variables(observed, code.versions, files.versions),
         }
         flow = build_flow(seen, shared, writes, made)
         names = [*flow.tables_read, *flow.tables_missed, *([""] if flow.lists_tables else [])]
@@ -115,7 +116,7 @@ class AttemptReader:
         success = Success(
             asof=end.began,
             ended=end.ended,
-            inputs=Inputs(code=code.meanings, other=other),
+            inputs=Inputs(code=code.versions, other=other),
             tables=tuple(table_key(database, name) for name in names),
             # Who declares inputs says that orch sees all others.
             is_whole=not (flow.is_unclear or (flow.gaps and not tool.has_inputs)),
@@ -127,7 +128,12 @@ class AttemptReader:
             flow=flow,
         )
         self._files.add_written(seen.names("file", *WRITTEN))
-        return Attempt(success=success, writes=writes, changed=code.changed)
+        return Attempt(
+            success=success,
+            writes=writes,
+            code_with_earlier=code.with_earlier,
+            changed=code.changed,
+        )
 
     def hash_outputs(self, result: ToolResult, writers: Writers) -> ToolResult:
         """The result with the content of the files that the tool left, less logs."""

@@ -6,26 +6,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
 from discover_orch.discovery.source_files import PythonPath, path_module
 from discover_orch.discovery.tree import stat_file
 from discover_orch.execution.attempt_reads import ReadFiles
-from discover_orch.model.observation import Observation
+from discover_orch.model.conventions import CONF_MODULE
+from discover_orch.model.observation import CONNECTED, STARTED_CHILD, Observation
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
-from discover_orch.staleness.current_inputs import CurrentState
+from discover_orch.staleness.code_versions import build_version, find_counted, union, version_now
+from discover_orch.staleness.current_inputs import CurrentState, takes_orchconf
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.tool_result import ABSENT, UNSURE, Key
+from discover_orch.staleness.tool_result import ABSENT, UNSURE, Key, ToolResult
 
 
 class CodeAsRun(Struct, frozen=True, kw_only=True):
-    """The meaning of each file, the modules that no import statement names, and the files that were loaded with
-    another text than the plan knew."""
+    """The version of each file, the modules that no import statement names, and the files that were loaded with
+    another text than the plan knew. `with_earlier` has the versions with what counted for the last success too."""
 
-    meanings: Mapping[str, str]
+    versions: Mapping[str, str]
+    with_earlier: Mapping[str, str]
     modules: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
 
@@ -47,8 +50,18 @@ class CodeReader:
         self._current, self._code, self._files = present, code, files
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
         self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
+        #: By path the names of functions: of all that ran, and by module those that ran while it was loaded.
+        self._ran: dict[str, set[str]] = {}
+        self._ran_loading: dict[str, dict[str, set[str]]] = {}
+        self._kept: set[str] = set()  # modules in which a tool has left something
 
     def add_event(self, event: ToolFinished) -> None:
+        if (seen := event.seen) is not None:
+            for owner, ran in seen.ran_loading.items():
+                _add(self._ran_loading.setdefault(owner, {}), ran)
+            for ran in (seen.ran, *seen.ran_loading.values()):
+                _add(self._ran, ran)
+            self._kept.update(seen.kept)
         self._loaded.update(event.loaded)
         for path, name in event.loaded_as.items():
             self._loaded_as.setdefault(name.partition(".")[0], []).append(path)
@@ -57,13 +70,20 @@ class CodeReader:
         """The files of its code as the plan knows them, with their meaning."""
         return self._current.code_of(tool, self._code)
 
-    def read(self, tool: Tool, event: ToolFinished, names: Collection[str]) -> CodeAsRun:
-        """The code of the attempt that has ended so. `names` are modules that it got by their names."""
+    def read(
+        self, tool: Tool, event: ToolFinished, shared: Iterable[Observation], before: ToolResult
+    ) -> CodeAsRun:
+        """The code of the attempt that has ended so. `shared` is what it shares with other tools."""
         seen = event.seen or Observation()
+        observed = (seen, *shared)
+        names = [name for one in observed for name in one.names("module", "read")]
         code = {**self.known(tool)}
         hashes: Mapping[str, str] = self._current.hashes_of(tool, self._code)
         modules: tuple[str, ...] = ()
-        extra = [path for path in (*event.loaded, *self._find_elsewhere(tool)) if path not in code]
+        read = {*seen.names("file", "read")}
+        ran = [path for path in seen.ran if path not in read]
+        found = dict.fromkeys((*event.loaded, *ran, *self._find_elsewhere(tool)))
+        extra = [path for path in found if path not in code]
         written = seen.names("file", "written", "appended")
         child_code = [path for path in seen.names("code", "read") if path not in written]
         if extra or names or child_code:
@@ -94,7 +114,73 @@ class CodeReader:
                 changed.append(path)
         for path in changed:
             code[path] = UNSURE
-        return CodeAsRun(meanings=code, modules=modules, changed=tuple(changed))
+        versions: Mapping[str, str] = code
+        with_earlier = versions
+        if event.seen is not None and not any(map(_has_code_elsewhere, observed)):
+            versions, with_earlier = self._count(tool, seen, code, modules, before)
+        return CodeAsRun(
+            versions=versions,
+            with_earlier=with_earlier,
+            modules=modules,
+            changed=tuple(changed),
+        )
+
+    def _count(
+        self,
+        tool: Tool,
+        seen: Observation,
+        code: Mapping[str, str],
+        modules: Sequence[str],
+        before: ToolResult,
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """The version of each file of this code by what of it counts, and the same with what counted earlier."""
+        current = self._current
+        states = current.code.read_code((*current.modules_of(tool), *modules)).values()
+        pieces = {
+            path: one
+            for state in states
+            for path, one in state.pieces.items()
+            if code.get(path) == state.meanings[path]
+        }
+        ran = self._find_ran(seen, code)
+        counted = find_counted(pieces, ran)
+        if counted is None:
+            return code, code
+        conf = current.code.reach(CONF_MODULE) if tool.resources else ()
+        takes_conf = bool(conf) and takes_orchconf(tool, current.registry, current.project)
+        tokens = {
+            path: found
+            for path, found in counted.items()
+            if not (takes_conf and path in conf) and all(map(pieces[path].has, ran.get(path, ())))
+        }
+
+        def build(*earlier: Mapping[str, str]) -> dict[str, str]:
+            found = {**code}
+            for path, own in tokens.items():
+                more = union(one.get(path) for one in earlier)
+                found[path] = build_version(code[path], pieces[path], (*own, *more))
+            return found
+
+        past = before.success.inputs.code if before.success else {}
+        is_as_past = all(
+            version_now(version, code.get(path, ABSENT), pieces.get(path)) == version
+            for path, version in past.items()
+        )
+        return build(past) if is_as_past else build(), build(past, before.tried.code)
+
+    def _find_ran(self, seen: Observation, code: Iterable[str]) -> Mapping[str, Collection[str]]:
+        """The functions that count as run: those of the tool, those that ran while a module of its code was loaded,
+        and, where a module keeps what it has computed, all that ran before in it and in what it imports."""
+        found: dict[str, set[str]] = {}
+        _add(found, seen.ran)
+        paths = {*code}
+        for path in paths & self._ran_loading.keys():
+            _add(found, self._ran_loading[path])
+        for path in paths & self._kept:
+            name = PythonPath(self._current.project).name(path) or path_module(path)
+            reached = self._current.code.reach(name)
+            _add(found, {one: self._ran[one] for one in reached if one in self._ran})
+        return found
 
     def _find_elsewhere(self, tool: Tool) -> Iterable[str]:
         """The files of modules that its code imports and that are not in `pythonpath`, but where code that changes
@@ -135,3 +221,16 @@ class CodeReader:
         found = {*packages.find_needed(names), *map(normalise, names - packages.owners.keys())}
         installed = self._current.installed(found)
         return {f"package:{name}": installed.get(name, ABSENT) for name in sorted(found)}
+
+
+def _add(into: dict[str, set[str]], ran: Mapping[str, Iterable[str]]) -> None:
+    for path, names in ran.items():
+        into.setdefault(path, set()).update(names)
+
+
+def _has_code_elsewhere(seen: Observation) -> bool:
+    """Whether functions may have run that nobody saw: in a child process that runs Python, or that was not followed,
+    or somewhere in the network."""
+    gaps = seen.names("gap", "unclear")
+    is_elsewhere = any(one.startswith((STARTED_CHILD, CONNECTED)) for one in gaps)
+    return is_elsewhere or bool(seen.code_gap or seen.find("code", "read"))

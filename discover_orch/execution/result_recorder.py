@@ -298,6 +298,9 @@ class ResultRecorder:
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
         kept = self._find_kept(end, success, writes, writers)
+        if any(kept.values()):  # its earlier work counts, and so does what did that
+            inputs = replace(success.inputs, code=attempt.code_with_earlier)
+            success = replace(success, inputs=inputs)
         now = add_success(
             before,
             success,

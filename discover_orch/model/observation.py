@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -29,6 +29,10 @@ _EDITOR_FILE = re.compile(
     r"~$|\.sw[a-z]$|^\.#|^#.*#$|^4913$|^\.goutputstream-|___jb_(?:tmp|old)___$"
 )
 
+#: Why there may be more than was seen.
+STARTED_CHILD = "started a child process"
+LOADED = "loaded native code"
+CONNECTED = "opened a network connection"
 #: Before the name of a resource, where it stands in place of the file of a module.
 RESOURCE = "resource:"
 #: Size in bytes, mtime in ns, inode, ctime in ns: while these stay the same, so does the content. The mtime can be put
@@ -93,6 +97,9 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
       statements are written in.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
+    - `ran`: the functions of the project that ran, qualified names by the path of their module; `ran_loading`: those
+      that ran while a module was loaded or a resource opened, by its owner. `code_gap`: why others may have run; ""
+      where none can. `kept`: the modules that it left in another state.
     """
 
     uses: tuple[Use, ...] = ()
@@ -100,6 +107,10 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     database: str = ""
     dialect: str = "sqlite"
     began: tuple[int, int] = (0, 0)
+    ran: Mapping[str, tuple[str, ...]] = {}
+    ran_loading: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
+    code_gap: str = ""
+    kept: tuple[str, ...] = ()
 
     @cached_property
     def _by_kind(self) -> dict[tuple[str, Kind], list[Use]]:

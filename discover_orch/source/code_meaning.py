@@ -23,7 +23,7 @@ from discover_orch.source.literals import docstring_of, text_of
 
 #: marshal's format without references and interning. In it equal values have equal bytes, and values of two types
 #: (1, 1.0, True; "a", b"a") or signs (0.0, -0.0) never have.
-_FORMAT = 2
+MARSHAL_FORMAT = 2
 #: Fields that add nothing to a tree made by the parser: where an expression stands says whether it is loaded, stored
 #: or deleted, and comments with types are not read.
 _LEFT_OUT = ("ctx", "type_comment")
@@ -35,19 +35,18 @@ OPERATIONAL = frozenset((
 ))  # fmt: skip
 
 
-def hash_code(tree: ast.Module, data: bytes) -> tuple[str, list[ast.Attribute]]:
-    """16 bytes of BLAKE2b, as hex, and all attributes in the tree. `data` is its text.
+def hash_code(tree: ast.Module, data: bytes) -> tuple[str, list[object]]:
+    """16 bytes of BLAKE2b, as hex, and all nodes of the tree. `data` is its text.
 
     The keys of `ORCH` that say how or when a tool is run do not count, nor does an `ORCH` that has no other keys."""
     if b"ORCH" in data:
-        body = [kept for one in tree.body if (kept := _without_operational(one)) is not None]
+        body = [kept for one in tree.body if (kept := without_operational(one)) is not None]
         tree = ast.Module(body=body, type_ignores=tree.type_ignores)
-    flat, nodes = _flatten(tree, has_docstrings=b"__doc__" in data)
-    attributes = [one for one in nodes if one.__class__ is ast.Attribute]
-    return content_hash(marshal.dumps(flat, _FORMAT)), attributes
+    flat, nodes = flatten([tree], has_docstrings=b"__doc__" in data)
+    return content_hash(marshal.dumps(flat[1:], MARSHAL_FORMAT)), nodes
 
 
-def _without_operational(statement: ast.stmt) -> ast.stmt | None:
+def without_operational(statement: ast.stmt) -> ast.stmt | None:
     tag = _tag_of(statement)
     if tag is None:
         return statement
@@ -73,15 +72,17 @@ def _tag_of(statement: ast.stmt) -> ast.Dict | None:
     return None
 
 
-def _flatten(tree: ast.Module, *, has_docstrings: bool) -> tuple[list[object], list[object]]:
-    """The tree level by level: of a node the name of its class, of a list its length, all else as it is; and its
+def flatten(
+    trees: Iterable[ast.AST], *, has_docstrings: bool = False
+) -> tuple[list[object], list[object]]:
+    """The trees level by level: of a node the name of its class, of a list its length, all else as it is; and its
     nodes.
 
     The class says which fields follow and of what kind each is, so no two trees give one list. There is no recursion:
     the tree may have any depth.
     """
-    queue: list[object] = [tree]
-    flat: list[object] = []
+    queue: list[object] = [*trees]
+    flat: list[object] = [len(queue)]
     for item in queue:  # which grows meanwhile
         kind = item.__class__
         known = _CLASSES.get(kind)

@@ -6,6 +6,7 @@ The parser is loaded only where a file is parsed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from discover_orch.model.conventions import CONF_FILE, SQL_SUFFIX
 from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import Problem
+from discover_orch.model.pieces import Pieces
 from discover_orch.source.facts import (
     BrokenTool,
     ConfFacts,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 2_000_000
 _WORD = b"STAGE"
+#: Whether Python says which functions ran (`sys.monitoring`).
+KNOWS_FUNCTIONS = sys.version_info >= (3, 12)
 
 
 class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -57,6 +61,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     imports: tuple[ImportFact, ...] = ()
     folders: tuple[str, ...] = ()
     problem: Problem | None = None
+    pieces: Pieces | None = None
 
     @property
     def has_code(self) -> bool:
@@ -130,27 +135,31 @@ def _read_sql(file: SourceFile, data: bytes, path: str, module: str) -> SourceFi
 def _read_code(
     file: SourceFile, data: bytes, path: str, *, is_tool: bool
 ) -> tuple[ast.Module | None, SourceFile]:
+    import ast
+
     from discover_orch.source.code_meaning import (
         DYNAMIC,
         hash_code,
         read_imports,
         read_search_folders,
     )
+    from discover_orch.source.code_pieces import read_pieces
     from discover_orch.source.parse import PARSE_ERRORS, build_problem, ignore_warnings, parse
 
     with ignore_warnings():
         try:
             tree = parse(data)
-            meaning, attributes = hash_code(tree, data)
+            meaning, nodes = hash_code(tree, data)
             if b"__file__" in data:  # at another place it means something else
                 meaning = content_hash(f"{meaning} {path}".encode())
             imports = read_imports(
                 tree,
-                attributes,
+                [one for one in nodes if one.__class__ is ast.Attribute],
                 is_package=path.endswith("__init__.py"),
                 with_calls=any(word.encode() in data for word in DYNAMIC),
             )
             folders = read_search_folders(tree, path) if b"sys.path" in data else ()
+            pieces = read_pieces(tree, nodes, data, path) if KNOWS_FUNCTIONS else None
         except PARSE_ERRORS as error:
             problem = build_problem(error, data, path)
             if not is_tool:
@@ -161,6 +170,7 @@ def _read_code(
         meaning=meaning,
         imports=imports,
         folders=folders,
+        pieces=pieces,
     )
     return tree, file
 

@@ -15,7 +15,9 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.encoding import short_hash
+from discover_orch.model.pieces import Pieces
 from discover_orch.model.tool import Tool
+from discover_orch.staleness.code_versions import version_now
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
 from discover_orch.staleness.input_versions import Versions, write_hashes
@@ -91,11 +93,33 @@ class CurrentState:
             return parts[0].meanings
         return {path: meaning for one in parts for path, meaning in one.meanings.items()}
 
+    def pieces_of(
+        self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()
+    ) -> Mapping[str, Pieces]:
+        """The pieces of the same files, of those that can be told apart."""
+        return {
+            path: one for part in self._parts(tool, code, more) for path, one in part.pieces.items()
+        }
+
+    def versions_of(
+        self,
+        tool: Tool,
+        code: Mapping[str, CodeState],
+        then: Mapping[str, str],
+        more: Sequence[str] = (),
+    ) -> dict[str, str]:
+        """What of each file of its code counted at the time `then`, as it is now."""
+        pieces = self.pieces_of(tool, code, more)
+        return {
+            path: version_now(then.get(path), meaning, pieces.get(path))
+            for path, meaning in self.code_of(tool, code, more).items()
+        }
+
     def is_of_present_code(
         self, tool: Tool, success: Success, code: Mapping[str, CodeState]
     ) -> bool:
         """Whether the code of the tool means the same as at that success."""
-        now = self.code_of(tool, code, success.modules)
+        now = self.versions_of(tool, code, success.inputs.code, success.modules)
         return not any(compare_code(success.inputs.code, now))
 
     def modules_of(self, tool: Tool, more: Sequence[str] = ()) -> list[str]:
@@ -141,7 +165,8 @@ class CurrentState:
             for key in self.declared_inputs(tool, own):
                 other.setdefault(key, self.versions.version(key))
         more = success.modules if success else ()
-        return Inputs(code=self.code_of(tool, code, more), other=other)
+        then = success.inputs.code if success else _NO_MARKS
+        return Inputs(code=self.versions_of(tool, code, then, more), other=other)
 
     def find_versions(self, then: Inputs, marks: Mapping[Key, str] = _NO_MARKS) -> dict[Key, str]:
         """The present versions of the files, variables and packages among these inputs. `marks` are the states of

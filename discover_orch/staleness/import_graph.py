@@ -17,6 +17,7 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.discovery.tree import ABSENT
 from discover_orch.model.conventions import CONF_MODULE, SQL_SUFFIX
 from discover_orch.model.graph import components
+from discover_orch.model.pieces import Pieces
 from discover_orch.source.source_file import SourceFile, with_packages
 
 #: Modules that do something when they are imported, or that a warm worker cannot use.
@@ -34,12 +35,14 @@ class CodeState(Struct, frozen=True, kw_only=True):
 
     `meanings` has the hash of the syntax tree of each file, or of its bytes where it cannot be parsed; `hashes` has
     that of the bytes. Both are "" where it cannot be read. `third_party` are the top-level names that are imported, in
-    functions too, and that neither the project nor the standard library has.
+    functions too, and that neither the project nor the standard library has. `pieces` are those of the files that can
+    be told apart.
     """
 
     meanings: Mapping[str, str]
     hashes: Mapping[str, str]
     third_party: frozenset[str] = frozenset()
+    pieces: Mapping[str, Pieces] = {}
 
 
 class ImportGraph:
@@ -95,6 +98,11 @@ class ImportGraph:
             path: file.meaning if is_tolerant and file.meaning else file.version
             for path, file in files.items()
         }
+        pieces = {
+            path: file.pieces
+            for path, file in files.items()
+            if file.pieces is not None and (is_tolerant or file.problem is None)
+        }
         strangers = {path for path in paths if self._outside[path]}
         for module, paths in reached.items():
             outside = (self._outside[path] for path in paths & strangers)
@@ -104,6 +112,7 @@ class ImportGraph:
                     meanings={path: meanings[path] for path in paths},
                     hashes={path: hashes[path] for path in paths},
                     third_party=frozenset[str]().union(*outside),
+                    pieces={path: pieces[path] for path in paths if path in pieces},
                 ),
             )
 

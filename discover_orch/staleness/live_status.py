@@ -16,6 +16,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool import Tool
+from discover_orch.staleness.code_versions import version_now
 from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.import_graph import ImportGraph
@@ -299,7 +300,7 @@ class LiveStatus(Status):
         self, module: str, then: Inputs, now: Inputs, outside: set[Key]
     ) -> Iterator[Reason]:
         """What differs from what the tool last acted on, and was not changed by a tool."""
-        yield from compare_code(then.code, now.code)
+        yield from compare_code(then.code, self._with_versions(then.code, now.code))
         for key, old, new in differences(then.other, now.other):
             file = f"file:{key[5:]}" if key.startswith(("stat:", "link:")) else key
             if key == "database":  # which one it is may be due to a run
@@ -340,9 +341,17 @@ class LiveStatus(Status):
         tool, result = self._registry.tools[module], self._results[module]
         now = self._present.inputs(tool, self._code, self._params_of(tool), result)
         tried = self._present.find_versions(result.tried)
-        files = {path: self.code.files.read(path) for path in result.tried.code}
-        loaded = {path: file.meaning if file else ABSENT for path, file in files.items()}
+        loaded = self._with_versions(result.tried.code, dict.fromkeys(result.tried.code, ABSENT))
         return Inputs(code={**loaded, **now.code}, other={**tried, **now.other})
+
+    def _with_versions(self, then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+        """The files of the code as they are `now`, each by what of it counted `then`."""
+        found = {**now}
+        for path in found.keys() & then.keys():
+            file = self.code.files.read(path)
+            if file is not None:
+                found[path] = version_now(then[path], file.meaning, file.pieces)
+        return found
 
     def _uses(self, module: str) -> Iterator[Key]:
         """The keys of the files that the tool depends on, and that must exist while it is fresh."""

@@ -16,6 +16,7 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import module_of
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.tool import OldPlace
+from discover_orch.staleness.code_versions import whole_of
 from discover_orch.staleness.current_inputs import find_gone
 from discover_orch.staleness.memory import Memory, rename_flows
 
@@ -38,7 +39,7 @@ def with_moved(
         code = result.success.inputs.code if result.success else {}
         path = _find_own_path(module, code)
         if path:
-            places[module], meanings[module] = path, code[path]
+            places[module], meanings[module] = path, whole_of(code[path])
     new = [module for module in new if module not in memory.results(new)]
     moved = _match({one: registry.tools[one].path for one in new}, places, meanings, sources)
     if not moved:

@@ -11,6 +11,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import status_words
 from discover_orch.model.table_keys import is_all_tables, is_table_list, shown_table, table_name
 from discover_orch.model.tool import Tool
+from discover_orch.staleness.code_versions import find_changed
 from discover_orch.staleness.memory import UPGRADED
 from discover_orch.staleness.rule import Reason
 from discover_orch.staleness.tool_result import (
@@ -28,6 +29,7 @@ from discover_orch.staleness.tool_result import (
     run_of,
 )
 
+RUN = "run"  # every tool has one
 #: Ends of a last run after which the success counts.
 WELL = ("passed", "accepted")
 #: Seconds by which the clock of another machine, or this one after it was set, may be behind a recorded time.
@@ -179,7 +181,13 @@ def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool])
         return f"{path} is {'missing' if is_missing(path) else 'no longer imported'}"
     if reason.then is None:
         return f"{path} is now imported"
-    return f"{path} changed" + (" while the tool ran" if reason.then == UNSURE else "")
+    if reason.then == UNSURE:
+        return f"{path} changed while the tool ran"
+    first, *others = find_changed(reason.then, reason.now) or ("",)
+    if first in ("", RUN) and not others:
+        return f"{path} changed"
+    more = f" and {len(others):,} other function{'s'[: len(others) - 1]}" if others else ""
+    return f"{first}(){more} in {path} changed"
 
 
 def _file_sentence(

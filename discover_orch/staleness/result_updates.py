@@ -17,6 +17,7 @@ from discover_orch.model.table_keys import (
     table_key,
     table_name,
 )
+from discover_orch.staleness.code_versions import is_same
 from discover_orch.staleness.tool_result import (
     ABSENT,
     DATABASE,
@@ -223,8 +224,8 @@ def is_same_code(one: Inputs, other: Inputs) -> bool:
     if one.code == other.code and UNSURE not in one.code.values():  # as nearly always
         return one.other.get("python") == other.other.get("python")
     return one.other.get("python") == other.other.get("python") and all(
-        path not in other.code or other.code[path] == meaning != UNSURE
-        for path, meaning in one.code.items()
+        path not in other.code or (version != UNSURE and is_same(version, other.code[path]))
+        for path, version in one.code.items()
     )
 
 

@@ -15,6 +15,7 @@ import weakref
 from discover_orch.databases.sqlite_user_connections import CONNECT_CODE, OwnConnections
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import read_sqlite_name
+from discover_orch.model.observation import CONNECTED
 from discover_orch.model.search_path import INSTALLED, OWN_FOLDER, is_of_python
 from discover_orch.worker.observed_paths import (
     find_all_below,
@@ -26,7 +27,6 @@ from discover_orch.worker.observed_paths import (
 )
 from discover_orch.worker.opened_databases import KeptDatabase, database_signature
 from discover_orch.worker.path_questions import PathQuestions
-from discover_orch.worker.traced_files import CONNECTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from discover_orch.worker.protocol import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -35,6 +36,8 @@ class Debugger:
         self._capture = capture
         self._interrupts = interrupts
         self._module = ""  # of the running tool
+        #: Called before the first prompt of a step.
+        self.note_stop: Callable[[], None] = lambda: None
         self._has_terminal = False
 
     def install(self) -> None:
@@ -105,6 +108,7 @@ class Debugger:
             # Ctrl-Z would stop only this process, and the shell would still wait for orch.
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         self._has_terminal = True
+        self.note_stop()
         return True
 
 

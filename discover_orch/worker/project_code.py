@@ -100,6 +100,11 @@ class ProjectCode:
         shown = path[len(start) :] if path.startswith(start) else os.path.relpath(path, self.root)
         return shown if os.sep == "/" else shown.replace(os.sep, "/")
 
+    @property
+    def included(self) -> frozenset[str]:
+        """The files that the code of this step includes, as they are reported."""
+        return frozenset(self._included)
+
     def begin_step(self, code: Iterable[str]) -> None:
         """A step begins. `code` are the files that it includes, as far as they are known."""
         self._included = {*code}

@@ -130,6 +130,7 @@ class Worker:
         project.follow_import_module()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
+        self._debugger.note_stop = self._observer.ran.pause
         self._resources = Resources(
             prepare,
             load_conf=self._load_conf,
@@ -258,7 +259,7 @@ class Worker:
     @contextlib.contextmanager
     def _loading(self, owner: str) -> Iterator[None]:
         """While this module is loaded or this resource opened, whose users share what it reads and changes."""
-        with self._baseline.changed_by(owner), self._observer.uses.loading(owner):
+        with self._baseline.changed_by(owner), self._observer.loading(owner):
             yield
 
     def _include(self, code: Iterable[str]) -> None:

@@ -11,14 +11,16 @@ import os
 import sys
 import time
 
-from discover_orch.model.observation import RESOURCE, UNCLEAR, Observation, Use
+from discover_orch.model.observation import CONNECTED, RESOURCE, UNCLEAR, Observation, Use
 from discover_orch.model.table_keys import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.environment_reads import EnvironmentReads
+from discover_orch.worker.kept_state import KeptState
 from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source
 from discover_orch.worker.opened_databases import database_signature
+from discover_orch.worker.ran_functions import RanFunctions
 from discover_orch.worker.shared_uses import ModuleUses
-from discover_orch.worker.traced_files import CONNECTED, TracedFiles
+from discover_orch.worker.traced_files import TracedFiles
 from discover_orch.worker.traced_uses import Before, TracedUses, TraceReader
 from discover_orch.worker.used_files import UsedFiles
 
@@ -50,6 +52,8 @@ class Observer:
         self.uses = ModuleUses(project)
         self.audit = AuditHook(project, self.traced, self.uses)
         self._files = UsedFiles(self.audit, self.uses, self.paths)
+        self.ran = RanFunctions(project)
+        self._kept = KeptState(project)
         self.environment = EnvironmentReads(project, self.uses)
         project.note_use = lambda frame, name: self.uses.note(frame, "module", name)
         self.own = self.audit.own
@@ -80,6 +84,7 @@ class Observer:
         self._files.has_opened_database = self.has_closed_connection = False
         self.own.begin_step()
         self.include(code)
+        self.ran.begin_step()
         self._began = _read_file_clock(), time.time_ns()
 
     def _note_trace_begin(self) -> None:
@@ -166,7 +171,23 @@ class Observer:
             uses.append(UNCLEAR)
         uses += self._find_names(traced)
         self._note_use_of_database(uses, traced, others)
-        return Observation(uses=tuple(uses), began=self._began, **others)
+        ran, ran_loading, code_gap = self.ran.finish_step()
+        return Observation(
+            uses=tuple(uses),
+            began=self._began,
+            ran=ran,
+            ran_loading=ran_loading,
+            code_gap=code_gap,
+            kept=self._kept.find_changed(self._project.included),
+            **others,
+        )
+
+    @contextlib.contextmanager
+    def loading(self, owner: str) -> Iterator[None]:
+        """While this module is loaded or this resource opened, whose users share what it reads."""
+        with self.uses.loading(owner), self.ran.loading(owner):
+            yield
+        self._kept.note_loaded(owner)
 
     def _read_trace(self, loaded: Collection[str]) -> TracedUses:
         """What the kernel reported, added to what Python showed."""

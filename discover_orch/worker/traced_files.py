@@ -10,6 +10,7 @@ import os
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
+from discover_orch.model.observation import LOADED, STARTED_CHILD
 from discover_orch.model.search_path import STANDARD_LIBRARY, is_of_python, with_slash
 from discover_orch.worker.observed_paths import SYSTEM_FOLDERS
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     from discover_orch.worker.kernel_filter import TraceChannel, Traced
 
-STARTED_CHILD = "started a child process"
-LOADED = "loaded native code"
-CONNECTED = "opened a network connection"
 #: Extension modules that orch itself loads.
 OWN_EXTENSIONS = frozenset(["msgspec"])
 #: Modules of the standard library that open files without an audit event, or start processes without one.

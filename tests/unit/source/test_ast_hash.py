@@ -192,9 +192,9 @@ DOCUMENTED = (
 
 def test_docstrings_do_not_count_and_other_strings_do() -> None:
     one, other = (DOCUMENTED.format(word).encode() for word in ("files", "tables"))
-    assert hash_code(ast.parse(one), one) == hash_code(ast.parse(other), other)
+    assert hash_code(ast.parse(one), one)[0] == hash_code(ast.parse(other), other)[0]
     changed = one.replace(b"'kept'", b"'other'")
-    assert hash_code(ast.parse(one), one) != hash_code(ast.parse(changed), changed)
+    assert hash_code(ast.parse(one), one)[0] != hash_code(ast.parse(changed), changed)[0]
     read = b"\nprint(run.__doc__)\n"
     assert hash_code(ast.parse(one), one + read)[0] != hash_code(ast.parse(other), other + read)[0]
     moved = b"x = 1\n'files'\n", b"x = 1\n'tables'\n"

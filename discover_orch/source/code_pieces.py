@@ -1,0 +1,365 @@
+"""The code of a module in pieces: what is executed while it is loaded, and each of its functions.
+
+A function is plain if loading the module only binds its name: then its definition is a piece of its own, and what is
+left of it in the loaded code is that a class body defines it, or that the loaded code names it. A function that an
+unknown decorator takes, and all that is in a class that one takes, is loaded code as a whole, docstrings included:
+whoever took it may have compiled, registered or shown it. So are functions such as a module's `__getattr__`.
+
+For each piece stands which names it calls, and which it mentions otherwise, so that a function is found that a piece
+could have called, or has handed on. Nothing is resolved: one name stands for all functions that have it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import marshal
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from discover_orch.model.encoding import blake2b
+from discover_orch.model.pieces import ASKS, COMPUTES, READS_SOURCE, Piece, Pieces
+from discover_orch.source.code_meaning import MARSHAL_FORMAT, flatten, without_operational
+from discover_orch.source.literals import docstring_of
+
+_COMPUTING = frozenset(
+    ("vars", "dir", "globals", "locals", "eval", "exec", "getmembers", "__dict__")
+)
+_READING_SOURCE = frozenset(("inspect", "linecache", "dis", "__code__", "getsource", "__closure__"))
+#: Functions that take a name, and which argument that is.
+_NAME_AT = {"getattr": 1, "hasattr": 1, "attrgetter": 0, "methodcaller": 0}
+_CHECKING = frozenset(("isinstance", "issubclass"))
+#: Decorators of these modules call the function, or mark it, and do nothing else with it.
+_PLAIN_MODULES = frozenset(
+    ("functools", "contextlib", "dataclasses", "abc", "typing", "typing_extensions")
+)
+_PLAIN_BUILTINS = frozenset(("property", "staticmethod", "classmethod"))
+_ACCESSORS = frozenset(("setter", "getter", "deleter"))
+_BUILTINS = frozenset(dir(builtins))
+_NAME = re.compile(r"(?:[\w.]+[.:])?([^\W\d]\w*)")
+_LONGEST_NAME = 120
+_HARMLESS = (
+    ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Slice,
+    ast.UnaryOp, ast.BinOp, ast.Starred, ast.expr_context, ast.unaryop, ast.operator,
+)  # fmt: skip
+_BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
+
+_Node = TypeVar("_Node", bound=ast.AST)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SCOPES = (*_FUNCTIONS, ast.Lambda, ast.ClassDef)
+
+
+def read_pieces(tree: ast.Module, nodes: Iterable[object], data: bytes, path: str) -> Pieces:
+    """`nodes` are all nodes of the tree, `data` is its text."""
+    splitter = _Splitter(nodes)
+    body = tree.body
+    if b"ORCH" in data:
+        body = [kept for one in body if (kept := without_operational(one)) is not None]
+    loaded = splitter.split(body, "", is_class=False)
+    load = splitter.finish(loaded)
+    place = path if b"__file__" in data else ""  # at another place it means something else
+    load = Piece(_hash([load.body, place]), "", load.docs, load.calls, load.values)
+    functions = {name: _read_piece(found) for name, found in splitter.functions.items()}
+    docs = _hash([*_docstrings([tree])])
+    version = _hash([load.body, docs, *((name, one.body) for name, one in functions.items())])
+    return Pieces(version, load, functions, docs, splitter.aliases, tuple(splitter.loaded))
+
+
+class _Splitter:
+    def __init__(self, nodes: Iterable[object]) -> None:
+        #: Names that imports bind, with the module, or the module and the name in it.
+        self.aliases: dict[str, str] = {}
+        self._imported: dict[str, str] = {}
+        self._bound: set[str] = set()
+        self._has_star = self._has_lazy_annotations = False
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self._note_import(node)
+            elif isinstance(node, ast.Name):
+                if isinstance(node.ctx, ast.Store):
+                    self._bound.add(node.id)
+            elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+                self._bound.add(node.name)
+        self._bound |= self._imported.keys()
+        self.functions: dict[str, list[Function]] = {}
+        #: Where the loaded code may say that a function at the top is defined there.
+        self._marks: list[tuple[list[ast.stmt], ast.stmt, str]] = []
+        self._wholes: list[ast.AST] = []
+        self.loaded: dict[str, None] = {}
+
+    def _note_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+        self._has_lazy_annotations |= module == "__future__"
+        for one in node.names:
+            self._has_star |= one.name == "*"
+            name = one.asname or one.name.partition(".")[0]
+            self._imported[name] = f"{module}.{one.name}" if module else one.name
+            if one.asname and one.asname != one.name:
+                self.aliases[one.asname] = one.name.rpartition(".")[2]
+
+    def split(
+        self, statements: Iterable[ast.stmt], prefix: str, *, is_class: bool
+    ) -> list[ast.stmt]:
+        """These statements without the bodies of plain functions."""
+        found: list[ast.stmt] = []
+        for one in statements:
+            if isinstance(one, _FUNCTIONS):
+                if not self._is_plain(one, is_class=is_class):
+                    self._add_whole(one, prefix, found)
+                    continue
+                self.functions.setdefault(prefix + one.name, []).append(one)
+                mark = ast.Global(names=["def", one.name])
+                found.append(mark)
+                if not is_class:
+                    self._marks.append((found, mark, one.name))
+                found += [ast.Expr(value=part) for part in self._executed(one)]
+            elif isinstance(one, ast.ClassDef):
+                if self._is_plain_class(one):
+                    self.loaded[prefix + one.name] = None
+                    body = self.split(one.body, f"{prefix}{one.name}.", is_class=True)
+                    found.append(_copy(one, body=body))
+                else:
+                    self._add_whole(one, prefix, found)
+            elif isinstance(
+                one, ast.If | ast.For | ast.While | ast.With | ast.Try | ast.TryStar | ast.Match
+            ):
+                found.append(self._split_blocks(one, prefix, is_class=is_class))
+            else:
+                found.append(one)
+        return found
+
+    def _add_whole(self, node: Function | ast.ClassDef, prefix: str, into: list[ast.stmt]) -> None:
+        self._wholes.append(node)
+        self.loaded[f"{prefix}{node.name}."] = None
+        into.append(node)
+
+    def _split_blocks(self, node: _Node, prefix: str, *, is_class: bool) -> _Node:
+        blocks: dict[str, Sequence[ast.AST]] = {}
+        for name in _BLOCKS:
+            block = getattr(node, name, None)
+            if name in ("handlers", "cases"):
+                blocks[name] = [
+                    self._split_blocks(one, prefix, is_class=is_class) for one in block or ()
+                ]
+            elif block:
+                blocks[name] = self.split(block, prefix, is_class=is_class)
+        return _copy(node, **blocks)
+
+    def finish(self, loaded: list[ast.stmt]) -> Piece:
+        """The loaded code. That a plain function at the top is defined there counts if something else has its name."""
+        docs = [*_docstrings(self._wholes)]
+        calls, values = _find_names(loaded)
+        others = {name for one in loaded for name in _find_bound(one)} | self._imported.keys()
+        named = calls | values | others | _BUILTINS
+        for block, mark, name in self._marks:
+            if name not in named and not self._has_star:
+                block[:] = [one for one in block if one is not mark]
+        return Piece(_hash([*flatten(loaded)[0], docs]), "", "", *_join(calls, values))
+
+    def _is_plain(self, node: Function, *, is_class: bool) -> bool:
+        if not is_class and node.name[:2] == node.name[-2:] == "__":
+            return False
+        return all(self._is_known(one, node.name) for one in node.decorator_list)
+
+    def _is_plain_class(self, node: ast.ClassDef) -> bool:
+        return all(self._is_known(one, node.name) for one in node.decorator_list) and all(
+            self._is_known(one.value, node.name) for one in node.keywords
+        )
+
+    def _is_known(self, decorator: ast.expr, name: str) -> bool:
+        """Whether this decorator or metaclass only calls or marks what it takes."""
+        match decorator:
+            case ast.Call(func=inner, args=args, keywords=keywords):
+                given = [*args, *(one.value for one in keywords)]
+                return self._is_known(inner, name) and all(map(self._is_harmless, given))
+            case ast.Name(id=used):
+                if used in _PLAIN_BUILTINS:
+                    return used not in self._bound
+                return self._imported.get(used, "").rpartition(".")[0] in _PLAIN_MODULES
+            case ast.Attribute(value=ast.Name(id=used), attr=attribute):
+                if used == name:
+                    return attribute in _ACCESSORS
+                return self._imported.get(used, "") in _PLAIN_MODULES
+        return False
+
+    def _is_harmless(self, node: ast.expr) -> bool:
+        """Whether evaluating it does nothing that other code could see."""
+        return all(
+            isinstance(one, _HARMLESS)
+            and not (
+                isinstance(one, ast.Name) and one.id not in self._bound and one.id not in _BUILTINS
+            )
+            for one in ast.walk(node)
+        )
+
+    def _executed(self, node: Function) -> Iterator[ast.expr]:
+        """What is evaluated where the function is defined, and not harmless."""
+        one = node.args
+        given = [*one.defaults, *(default for default in one.kw_defaults if default is not None)]
+        if not self._has_lazy_annotations:
+            every = (*one.posonlyargs, *one.args, *one.kwonlyargs, one.vararg, one.kwarg)
+            found = (each.annotation for each in every if each is not None)
+            given += [each for each in (*found, node.returns) if each is not None]
+        yield from (each for each in given if not self._is_harmless(each))
+
+
+def _read_piece(found: list[Function]) -> Piece:
+    headers = [_copy(one, body=[]) for one in found]
+    docs = [*_docstrings(found)]
+    return Piece(
+        _hash(flatten(found)[0]),
+        _hash(flatten(headers)[0]),
+        _hash(docs) if docs else "",
+        *_join(*_find_names(found)),
+    )
+
+
+def _hash(values: Any) -> str:
+    return blake2b(marshal.dumps(values, MARSHAL_FORMAT), digest_size=12).hexdigest()
+
+
+def _join(calls: set[str], values: set[str]) -> tuple[str, str]:
+    return " ".join(sorted(calls - values)), " ".join(sorted(values))
+
+
+def _copy(node: _Node, **fields: object) -> _Node:
+    kept = {name: getattr(node, name, None) for name in node._fields}
+    return type(node)(**{**kept, **fields})
+
+
+def _docstrings(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        for one in ast.walk(node):
+            if isinstance(one, (ast.Module, ast.ClassDef, *_FUNCTIONS)):
+                text = docstring_of(one.body)
+                if text is not None:
+                    yield text
+
+
+def _find_bound(node: ast.AST) -> Iterator[str]:
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
+            yield one.id
+        elif isinstance(one, (ast.ClassDef, *_FUNCTIONS)):
+            yield one.name
+
+
+# The names that code mentions.
+
+
+def _find_names(statements: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
+    """Those that it calls or imports, and those that it mentions in another way."""
+    calls: set[str] = set()
+    values: set[str] = set()
+    for one in statements:
+        _add_names(one, calls, values)
+    named = calls | values
+    if not (_COMPUTING.isdisjoint(named) and _NAME_AT.keys().isdisjoint(values)):
+        calls.add(COMPUTES)
+    if not _READING_SOURCE.isdisjoint(named):
+        calls.add(READS_SOURCE)
+    return calls, values
+
+
+def _add_names(statement: ast.AST, calls: set[str], values: set[str]) -> None:
+    local = _find_locals(statement)
+    waiting: list[tuple[ast.AST, bool]] = [(statement, False)]
+    while waiting:
+        node, is_called = waiting.pop()
+        into = calls if is_called else values
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Load) and node.id not in local:
+                into.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            if isinstance(node.ctx, ast.Load):
+                into.add(node.attr)
+            waiting.append((node.value, True))
+        elif isinstance(node, ast.Constant):
+            text = node.value
+            is_short = isinstance(text, str) and len(text) <= _LONGEST_NAME
+            if isinstance(text, str) and is_short and (found := _NAME.fullmatch(text)):
+                values.add(found[1])
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            calls.update(_find_imported(node))
+        else:
+            if isinstance(node, ast.Call):
+                calls.update(_find_asked(node))
+            waiting += _children(node)
+
+
+def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+    """What is in a node, and whether a name there is only called, or looked at as a type."""
+    called: list[ast.AST | None] = []
+    if isinstance(node, ast.Call):
+        called = [node.func]
+        if isinstance(node.func, ast.Name) and node.func.id in _CHECKING:
+            types = [one.elts if isinstance(one, ast.Tuple) else [one] for one in node.args[1:]]
+            called += [each for one in types for each in one]
+            yield from ((one, False) for one in node.args[:1])
+            yield from ((one, True) for one in called if one is not None)
+            return
+    elif isinstance(node, _FUNCTIONS):
+        called = [*node.decorator_list, node.returns]
+    elif isinstance(node, ast.ClassDef):
+        called = [*node.decorator_list, *node.bases]
+    elif isinstance(node, ast.ExceptHandler):
+        called = [node.type, *(node.type.elts if isinstance(node.type, ast.Tuple) else ())]
+    elif isinstance(node, ast.AnnAssign | ast.arg):
+        called = [node.annotation]
+    elif isinstance(node, ast.MatchClass):
+        called = [node.cls]
+    ids = {*map(id, called)}
+    for one in ast.iter_child_nodes(node):
+        if isinstance(one, ast.Tuple) and isinstance(node, ast.ExceptHandler):
+            yield from ((each, True) for each in one.elts)
+        else:
+            yield one, id(one) in ids
+
+
+def _find_imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        for one in node.names:
+            yield from one.name.split(".")
+        return
+    module = node.module or ""
+    is_own = node.level > 0 or module.partition(".")[0] not in sys.stdlib_module_names
+    yield from module.split(".")
+    for one in node.names:
+        yield COMPUTES if one.name == "*" else one.name
+        if is_own and one.name != "*":
+            yield f"{module.rpartition('.')[2]}{ASKS}{one.name}"
+
+
+def _find_asked(node: ast.Call) -> Iterator[str]:
+    """What a call finds by a name."""
+    match node.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAME_AT:
+            place = _NAME_AT[name]
+            match node.args[place : place + 1]:
+                case [ast.Constant(value=str(text))]:
+                    yield f"{ASKS}{text}"
+                case _:
+                    yield COMPUTES
+
+
+def _find_locals(function: ast.AST) -> set[str]:
+    """The local variables of a function in which there is no other scope."""
+    if not isinstance(function, _FUNCTIONS):
+        return set()
+    found: set[str] = set()
+    outer: set[str] = set()
+    for one in ast.walk(function):
+        if isinstance(one, _SCOPES) and one is not function:
+            return set()
+        if isinstance(one, ast.arg):
+            found.add(one.arg)
+        elif isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+            found.add(one.id)
+        elif isinstance(one, ast.Global):
+            outer.update(one.names)
+    return found - outer

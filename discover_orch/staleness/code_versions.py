@@ -1,0 +1,201 @@
+"""The version of one file of a tool's code: of the whole module, or of those pieces of it that counted for a success.
+
+A text: the meaning of the whole module; where pieces counted, then the version of all its pieces, a hash of those that
+counted, and a token for each of them with the start of its hash, for the reason that is shown. The token of a function
+is its name where its body counts, `name()` where only its parameters do, and `name"` for its docstrings; that of the
+loaded code is empty; `*` stands for which functions there are, and `"` for all docstrings. A function that was not
+there has the hash `-`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+
+from discover_orch.model.encoding import short_hash
+from discover_orch.model.pieces import ASKS, COMPUTES, READS_SOURCE, Piece, Pieces
+
+LOADED, LISTED, DOCUMENTED, CALLED = "", "*", '"', "()"
+_NOT_THERE = "-"
+_SHOWN = 5  # characters of a hash: one edit in a million has the same
+_DOCSTRING = "__doc__"
+
+
+def build_version(whole: str, pieces: Pieces, tokens: Iterable[str]) -> str:
+    """`whole` is the meaning of the module. The loaded code counts always."""
+    found = {token: _find_hash(pieces, token) for token in sorted({LOADED, *tokens})}
+    digest = short_hash(repr(found).encode())
+    shown = (f"{token}:{one[:_SHOWN]}" for token, one in found.items())
+    return " ".join((whole, pieces.version, digest, *shown))
+
+
+def version_now(then: str | None, whole: str, pieces: Pieces | None) -> str:
+    """What the version `then` is now: `then` itself where all that counted is the same."""
+    parts = (then or "").split(" ", 3)
+    if then is None or len(parts) < 4 or pieces is None:
+        return whole
+    if parts[0] == whole and parts[1] == pieces.version:
+        return then
+    now = build_version(whole, pieces, tokens_of(then))
+    return then if now.split(" ", 3)[2] == parts[2] else now
+
+
+def whole_of(version: str) -> str:
+    """The meaning of the whole module."""
+    return version.partition(" ")[0]
+
+
+def tokens_of(version: str) -> list[str]:
+    """What counted of the module; empty where all of it did."""
+    return [*_shown(version)]
+
+
+def functions_of(version: str) -> list[str]:
+    """The functions whose bodies counted."""
+    return [one for one in tokens_of(version) if one and one[-1] not in '*")']
+
+
+def find_changed(then: str, now: str) -> list[str]:
+    """The functions that differ between two versions of one module; empty where its loaded code does, or where it is
+    not known."""
+    before, after = _shown(then), _shown(now)
+    names = {
+        token.removesuffix(CALLED).removesuffix(DOCUMENTED): None
+        for token, one in before.items()
+        if after.get(token, one) != one
+    }
+    return [] if LOADED in names or LISTED in names or not after else [*names]
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether what counted of a module at one success means the same at another, as far as it counted there."""
+    before, after = _shown(one), _shown(other)
+    if not before or not after:
+        return whole_of(one) == whole_of(other)
+    return before.items() <= after.items() or one.split(" ", 2)[:2] == other.split(" ", 2)[:2]
+
+
+def _shown(version: str) -> dict[str, str]:
+    found = (one.rpartition(":") for one in version.split(" ")[3:])
+    return {token: one for token, _, one in found}
+
+
+def _find_hash(pieces: Pieces, token: str) -> str:
+    if token == LOADED:
+        return pieces.load.body
+    if token == DOCUMENTED:
+        return pieces.docs
+    if token == LISTED:
+        return short_hash(" ".join(sorted(pieces.functions)).encode())
+    if token.endswith(CALLED):
+        piece = pieces.functions.get(token[: -len(CALLED)])
+        return piece.header if piece else _NOT_THERE
+    piece = pieces.functions.get(token.removesuffix(DOCUMENTED))
+    if piece is None:
+        return _NOT_THERE
+    return piece.docs or _NOT_THERE if token.endswith(DOCUMENTED) else piece.body
+
+
+# What counts.
+
+
+def find_counted(
+    modules: Mapping[str, Pieces], ran: Mapping[str, Collection[str]]
+) -> dict[str, set[str]] | None:
+    """The tokens of each of these modules, by path, where these functions ran. None where all of each module counts,
+    since code that counts reads source text.
+
+    What code that counts calls, and did not run, counts by its parameters; what it mentions otherwise counts as a
+    whole, and with it all that such a function mentions: it may have been compiled, or sent elsewhere."""
+    return _Counting(modules).count(ran)
+
+
+class _Counting:
+    def __init__(self, modules: Mapping[str, Pieces]) -> None:
+        self._modules = modules
+        self._tokens: dict[str, set[str]] = {path: set() for path in modules}
+        self._asked: set[str] = set()
+        self._handed: set[tuple[str, str]] = set()
+        self._waiting: list[tuple[str, str]] = []
+        self._names: dict[str, list[tuple[str, str]]] = {}
+        for path, one in modules.items():
+            for name in one.functions:
+                for part in {name.rpartition(".")[2], name.partition(".")[0]}:
+                    self._names.setdefault(part, []).append((path, name))
+
+    def count(self, ran: Mapping[str, Collection[str]]) -> dict[str, set[str]] | None:
+        found: list[tuple[str, Piece]] = [(path, one.load) for path, one in self._modules.items()]
+        for path, names in ran.items():
+            if path in self._modules:
+                functions = self._modules[path].functions
+                known = [name for name in names if name in functions]
+                self._tokens[path].update(known)
+                found += [(path, functions[name]) for name in known]
+        for path, piece in found:
+            if not self._note(path, piece, is_handed=False):
+                return None
+        while self._waiting:
+            path, name = self._waiting.pop()
+            if not self._note(path, self._modules[path].functions[name], is_handed=True):
+                return None
+        for name in self._asked:
+            self._add_missing(name)
+        return {
+            path: {one for one in found if one.removesuffix(CALLED) == one or one[:-2] not in found}
+            for path, found in self._tokens.items()
+        }
+
+    def _note(self, path: str, piece: Piece, *, is_handed: bool) -> bool:
+        """What this piece mentions; False if it reads source text."""
+        aliases = self._modules[path].aliases
+        calls, values = piece.calls.split(), piece.values.split()
+        for name, is_value in chain(
+            ((one, is_handed) for one in calls), ((one, True) for one in values)
+        ):
+            if name == READS_SOURCE:
+                return False
+            if name == COMPUTES:
+                self._add_everywhere(LISTED)
+            elif name == _DOCSTRING:
+                self._add_everywhere(DOCUMENTED)
+            elif ASKS in name:
+                self._asked.add(name)
+            else:
+                self._add_named(name, is_value=is_value)
+                if name in aliases:
+                    self._add_named(aliases[name], is_value=is_value)
+        return True
+
+    def _add_everywhere(self, token: str) -> None:
+        for one in self._tokens.values():
+            one.add(token)
+
+    def _add_named(self, name: str, *, is_value: bool) -> None:
+        for path, function in self._names.get(name, ()):
+            is_class = function.partition(".")[0] == name != function.rpartition(".")[2]
+            if not is_value:
+                if not is_class:
+                    self._tokens[path].add(function + CALLED)
+            elif (path, function) not in self._handed:
+                self._handed.add((path, function))
+                self._tokens[path].update((function, function + DOCUMENTED))
+                self._waiting.append((path, function))
+
+    def _add_missing(self, asked: str) -> None:
+        """A function that is asked for and is not there counts by that."""
+        module, _, name = asked.partition(ASKS)
+        if any(function == name for _, function in self._names.get(name, ())):
+            return
+        for path in self._modules:
+            if not module or _is_called(path, module):
+                self._tokens[path].add(name + CALLED)
+
+
+def _is_called(path: str, module: str) -> bool:
+    parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
+    return parts[-1] == module
+
+
+def union(versions: Iterable[str | None]) -> Iterator[str]:
+    """The tokens of all these versions."""
+    return chain.from_iterable(tokens_of(one) for one in versions if one)

@@ -1,0 +1,134 @@
+"""Which functions of the project ran in a step: Python says that from 3.12 on (`sys.monitoring`, PEP 669).
+
+Each code object is reported when it starts or goes on for the first time, and not again until the next step, so that
+it costs nothing that could be measured. What runs while a module is loaded belongs to that module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import CodeType, FrameType
+    from typing import Any
+
+    from discover_orch.worker.project_code import ProjectCode
+
+#: The numbers that `sys.monitoring` leaves to anybody.
+_FREE_NUMBERS = (3, 4)
+_NAME = "orch"
+FORKED = "forked"
+HAS_THREAD = "has a thread of the project's code"
+NOT_MONITORED = "is not monitored"
+_monitoring: Any = getattr(sys, "monitoring", None)
+
+#: Qualified names by the path of their module.
+Ran = dict[str, tuple[str, ...]]
+
+
+class RanFunctions:
+    """`begin_step` before each step, `finish_step` after it."""
+
+    def __init__(self, project: ProjectCode) -> None:
+        self._project = project
+        self._here: set[CodeType] = set()  # of the step, or of the module that is being loaded
+        self._loads: dict[str, set[CodeType]] = {}
+        self._number = -1
+        self._has_forked = self._is_paused = False
+        self._events = 0
+        if _monitoring is not None:
+            self._start()
+            os.register_at_fork(before=self._note_fork)
+
+    def _start(self) -> None:
+        events = _monitoring.events
+        for number in _FREE_NUMBERS:
+            if _monitoring.get_tool(number) is None:
+                _monitoring.use_tool_id(number, _NAME)
+                for event in (events.PY_START, events.PY_RESUME):
+                    _monitoring.register_callback(number, event, self._note)
+                self._number, self._events = number, events.PY_START | events.PY_RESUME
+                return
+
+    def _note(self, code: CodeType, _: int) -> object:
+        if self._project.find_file(code):
+            self._here.add(code)
+        return _monitoring.DISABLE
+
+    def _note_fork(self) -> None:
+        self._has_forked = True
+
+    def begin_step(self) -> None:
+        """Forget what happened before the step."""
+        self._here.clear()
+        self._loads.clear()
+        self._has_forked = self._is_paused = False
+        if self._number >= 0:
+            _monitoring.set_events(self._number, self._events)
+        self._restart()
+
+    def pause(self) -> None:
+        """Until the end of the step: a debugger stops elsewhere in code that is monitored."""
+        self._is_paused = True
+        if self._number >= 0:
+            _monitoring.set_events(self._number, 0)
+
+    @contextlib.contextmanager
+    def loading(self, owner: str) -> Iterator[None]:
+        """While this module is loaded, or this resource opened."""
+        outer = self._here
+        if outer:  # what ran before may run once more
+            self._restart()
+        inner = self._here = self._loads.setdefault(owner, set())
+        try:
+            yield
+        finally:
+            self._here = outer
+            if inner:
+                self._restart()
+
+    def _restart(self) -> None:
+        if self._number >= 0:
+            _monitoring.restart_events()
+
+    def finish_step(self) -> tuple[Ran, Mapping[str, Ran], str]:
+        """What ran in the step, and by what was loaded or opened in it what ran then; and why more may have run, ""
+        where nothing can have."""
+        loads = {owner: self._find_names(found) for owner, found in self._loads.items() if found}
+        return self._find_names(self._here), loads, self._find_gap()
+
+    def _find_gap(self) -> str:
+        if self._number < 0 or _monitoring.get_tool(self._number) != _NAME:
+            return NOT_MONITORED if _monitoring is not None else ""
+        if self._has_forked:
+            return FORKED
+        if self._is_paused:
+            return NOT_MONITORED
+        return HAS_THREAD if self._has_running_thread() else ""
+
+    def _has_running_thread(self) -> bool:
+        frames: list[FrameType | None] = [*sys._current_frames().values()]
+        for frame in frames:
+            while frame is not None:
+                if self._project.find_file(frame.f_code):
+                    return True
+                frame = frame.f_back
+        return False
+
+    def _find_names(self, codes: set[CodeType]) -> Ran:
+        found: dict[str, dict[str, None]] = {}
+        for code in codes.copy():
+            name = find_piece_name(code.co_qualname)
+            if name:
+                found.setdefault(self._project.find_file(code), {})[name] = None
+        return {path: tuple(sorted(names)) for path, names in found.items()}
+
+
+def find_piece_name(qualified: str) -> str:
+    """The function at the top of a module, or the method of a class there, that the code is or is in; "" for code that
+    belongs to what is executed when the module is loaded."""
+    return "" if qualified[:1] == "<" else qualified.partition(".<")[0]
