@@ -50,18 +50,21 @@ class CodeReader:
         self._current, self._code, self._files = present, code, files
         self._loaded: dict[str, str] = {}  # project files that the workers loaded → hash
         self._loaded_as: dict[str, list[str]] = {}  # first part of a module's name → these files
-        #: By path the names of functions: of all that ran, and by module those that ran while it was loaded.
-        self._ran: dict[str, set[str]] = {}
+        #: By module, and by path the names of functions: those that ran while it was loaded, and those of it and of
+        #: what it imports that ran in tools that have left something in it.
         self._ran_loading: dict[str, dict[str, set[str]]] = {}
-        self._kept: set[str] = set()  # modules in which a tool has left something
+        self._ran_keeping: dict[str, dict[str, set[str]]] = {}
 
     def add_event(self, event: ToolFinished) -> None:
         if (seen := event.seen) is not None:
             for owner, ran in seen.ran_loading.items():
                 _add(self._ran_loading.setdefault(owner, {}), ran)
-            for ran in (seen.ran, *seen.ran_loading.values()):
-                _add(self._ran, ran)
-            self._kept.update(seen.kept)
+            for path in seen.kept:
+                name = PythonPath(self._current.project).name(path) or path_module(path)
+                reached = self._current.code.reach(name)
+                for ran in (seen.ran, *seen.ran_loading.values()):
+                    inside = {one: names for one, names in ran.items() if one in reached}
+                    _add(self._ran_keeping.setdefault(path, {}), inside)
         self._loaded.update(event.loaded)
         for path, name in event.loaded_as.items():
             self._loaded_as.setdefault(name.partition(".")[0], []).append(path)
@@ -170,16 +173,14 @@ class CodeReader:
 
     def _find_ran(self, seen: Observation, code: Iterable[str]) -> Mapping[str, Collection[str]]:
         """The functions that count as run: those of the tool, those that ran while a module of its code was loaded,
-        and, where a module keeps what it has computed, all that ran before in it and in what it imports."""
+        and, where a module keeps what was computed, those that may have computed it."""
         found: dict[str, set[str]] = {}
         _add(found, seen.ran)
         paths = {*code}
         for path in paths & self._ran_loading.keys():
             _add(found, self._ran_loading[path])
-        for path in paths & self._kept:
-            name = PythonPath(self._current.project).name(path) or path_module(path)
-            reached = self._current.code.reach(name)
-            _add(found, {one: self._ran[one] for one in reached if one in self._ran})
+        for path in paths & self._ran_keeping.keys():
+            _add(found, self._ran_keeping[path])
         return found
 
     def _find_elsewhere(self, tool: Tool) -> Iterable[str]:

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 #: Among the names of a piece: it finds names by computation; it reads source text or code objects; before a name: it
 #: asks whether there is such a function. An import has the last part of the module before that.
-COMPUTES, READS_SOURCE, ASKS = "*", "<", "?"
+#: Before the name of something imported: it passes this on as a value, so that others see all that is in a module.
+COMPUTES, READS_SOURCE, ASKS, HANDS_ON = "*", "<", "?", "@"
 
 
 class Piece(Struct, frozen=True, array_like=True, omit_defaults=True):

@@ -16,24 +16,41 @@ import builtins
 import marshal
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from discover_orch.model.encoding import blake2b
-from discover_orch.model.pieces import ASKS, COMPUTES, READS_SOURCE, Piece, Pieces
+from discover_orch.model.pieces import ASKS, COMPUTES, HANDS_ON, READS_SOURCE, Piece, Pieces
 from discover_orch.source.code_meaning import MARSHAL_FORMAT, flatten, without_operational
 from discover_orch.source.literals import docstring_of
 
-_COMPUTING = frozenset(
-    ("vars", "dir", "globals", "locals", "eval", "exec", "getmembers", "__dict__")
-)
-_READING_SOURCE = frozenset(("inspect", "linecache", "dis", "__code__", "getsource", "__closure__"))
+_COMPUTING = frozenset((
+    "vars", "dir", "globals", "locals", "eval", "exec", "getmembers", "resolve_name",
+    "__dict__", "__globals__", "f_globals",
+))  # fmt: skip
+_READING_SOURCE = frozenset((
+    "inspect", "linecache", "dis", "__code__", "getsource", "__closure__", "interpreters", "_interpreters",
+    "InterpreterPoolExecutor",
+))  # fmt: skip
+_READING_DOCSTRINGS = frozenset(("pydoc", "doctest", "getdoc", "help"))
 #: Functions that take a name, and which argument that is.
 _NAME_AT = {"getattr": 1, "hasattr": 1, "attrgetter": 0, "methodcaller": 0}
 _CHECKING = frozenset(("isinstance", "issubclass"))
-#: Decorators of these modules call the function, or mark it, and do nothing else with it.
-_PLAIN_MODULES = frozenset(
-    ("functools", "contextlib", "dataclasses", "abc", "typing", "typing_extensions")
+#: Decorators that call the function, or mark it, and do nothing else with it; and a metaclass.
+_PLAIN = {
+    "functools": "cache cached_property lru_cache singledispatch singledispatchmethod total_ordering wraps",
+    "contextlib": "contextmanager asynccontextmanager",
+    "dataclasses": "dataclass",
+    "abc": "abstractmethod ABCMeta",
+    "typing": "final overload override runtime_checkable no_type_check",
+    "typing_extensions": "deprecated final overload override runtime_checkable",
+    "enum": "unique",
+}
+_PLAIN_BASES = frozenset(
+    ("ABC", "Enum", "IntEnum", "StrEnum", "NamedTuple", "Protocol", "TypedDict")
+)
+_PLAIN_IMPORTS = frozenset(
+    f"{module}.{name}" for module, names in _PLAIN.items() for name in names.split()
 )
 _PLAIN_BUILTINS = frozenset(("property", "staticmethod", "classmethod"))
 _ACCESSORS = frozenset(("setter", "getter", "deleter"))
@@ -49,30 +66,31 @@ _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
 _Node = TypeVar("_Node", bound=ast.AST)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_SCOPES = (*_FUNCTIONS, ast.Lambda, ast.ClassDef)
+_CALLABLES = (*_FUNCTIONS, ast.Lambda)
+_SCOPES = (*_CALLABLES, ast.ClassDef)
 
 
 def read_pieces(tree: ast.Module, nodes: Iterable[object], data: bytes, path: str) -> Pieces:
     """`nodes` are all nodes of the tree, `data` is its text."""
-    splitter = _Splitter(nodes)
-    body = tree.body
-    if b"ORCH" in data:
-        body = [kept for one in body if (kept := without_operational(one)) is not None]
-    loaded = splitter.split(body, "", is_class=False)
-    load = splitter.finish(loaded)
+    splitter = _Splitter(nodes, tree)
+    loaded = splitter.split_module(tree.body, has_tag=b"ORCH" in data)
+    pieces = {
+        name: _read_piece(found, splitter.imported) for name, found in splitter.functions.items()
+    }
+    load = splitter.finish(loaded, pieces)
     place = path if b"__file__" in data else ""  # at another place it means something else
     load = Piece(_hash([load.body, place]), "", load.docs, load.calls, load.values)
-    functions = {name: _read_piece(found) for name, found in splitter.functions.items()}
     docs = _hash([*_docstrings([tree])])
-    version = _hash([load.body, docs, *((name, one.body) for name, one in functions.items())])
-    return Pieces(version, load, functions, docs, splitter.aliases, tuple(splitter.loaded))
+    version = _hash([load.body, docs, *((name, one.body) for name, one in pieces.items())])
+    return Pieces(version, load, pieces, docs, splitter.aliases, tuple(splitter.loaded))
 
 
 class _Splitter:
-    def __init__(self, nodes: Iterable[object]) -> None:
+    def __init__(self, nodes: Iterable[object], tree: ast.Module) -> None:
         #: Names that imports bind, with the module, or the module and the name in it.
         self.aliases: dict[str, str] = {}
         self._imported: dict[str, str] = {}
+        self._globals: set[str] = set()  # that functions bind
         self._bound: set[str] = set()
         self._has_star = self._has_lazy_annotations = False
         for node in nodes:
@@ -83,12 +101,17 @@ class _Splitter:
                     self._bound.add(node.id)
             elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
                 self._bound.add(node.name)
-        self._bound |= self._imported.keys()
+            elif isinstance(node, ast.Global):
+                self._globals.update(node.names)
+        self.imported = {*self._imported}
+        self._bound |= self.imported
         self.functions: dict[str, list[Function]] = {}
         #: Where the loaded code may say that a function at the top is defined there.
         self._marks: list[tuple[list[ast.stmt], ast.stmt, str]] = []
         self._wholes: list[ast.AST] = []
+        self._of_others: list[ast.AST] = []  # classes with a base that may show their docstrings
         self.loaded: dict[str, None] = {}
+        self._top: list[ast.stmt] = []
 
     def _note_import(self, node: ast.Import | ast.ImportFrom) -> None:
         module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
@@ -96,13 +119,12 @@ class _Splitter:
         for one in node.names:
             self._has_star |= one.name == "*"
             name = one.asname or one.name.partition(".")[0]
-            self._imported[name] = f"{module}.{one.name}" if module else one.name
+            found = f"{module}.{one.name}" if module else one.name
+            self._imported[name] = found if self._imported.get(name, found) == found else ""
             if one.asname and one.asname != one.name:
                 self.aliases[one.asname] = one.name.rpartition(".")[2]
 
-    def split(
-        self, statements: Iterable[ast.stmt], prefix: str, *, is_class: bool
-    ) -> list[ast.stmt]:
+    def split(self, statements: list[ast.stmt], prefix: str, *, is_class: bool) -> list[ast.stmt]:
         """These statements without the bodies of plain functions."""
         found: list[ast.stmt] = []
         for one in statements:
@@ -113,11 +135,14 @@ class _Splitter:
                 self.functions.setdefault(prefix + one.name, []).append(one)
                 mark = ast.Global(names=["def", one.name])
                 found.append(mark)
-                if not is_class:
+                if not prefix and statements is self._top:
                     self._marks.append((found, mark, one.name))
-                found += [ast.Expr(value=part) for part in self._executed(one)]
+                parts = [*self._executed(one), *(one.decorator_list if is_class else ())]
+                found += [ast.Expr(value=part) for part in parts]
             elif isinstance(one, ast.ClassDef):
                 if self._is_plain_class(one):
+                    if not all(self._is_own_base(base) for base in one.bases):
+                        self._of_others.append(one)
                     self.loaded[prefix + one.name] = None
                     body = self.split(one.body, f"{prefix}{one.name}.", is_class=True)
                     found.append(_copy(one, body=body))
@@ -148,12 +173,26 @@ class _Splitter:
                 blocks[name] = self.split(block, prefix, is_class=is_class)
         return _copy(node, **blocks)
 
-    def finish(self, loaded: list[ast.stmt]) -> Piece:
+    def split_module(self, body: list[ast.stmt], *, has_tag: bool) -> list[ast.stmt]:
+        self._top = body
+        if has_tag:
+            self._top = [kept for one in body if (kept := without_operational(one)) is not None]
+        return self.split(self._top, "", is_class=False)
+
+    def finish(self, loaded: list[ast.stmt], pieces: Mapping[str, Piece]) -> Piece:
         """The loaded code. That a plain function at the top is defined there counts if something else has its name."""
-        docs = [*_docstrings(self._wholes)]
-        calls, values = _find_names(loaded)
-        others = {name for one in loaded for name in _find_bound(one)} | self._imported.keys()
+        docs = [*_docstrings([*self._wholes, *self._of_others])]
+        calls, values = _find_names(loaded, self.imported, is_loaded=True)
+        others = (
+            {name for one in loaded for name in _find_bound(one)} | self.imported | self._globals
+        )
         named = calls | values | others | _BUILTINS
+        waiting = [*named]
+        for name in waiting:  # which grows: what functions name that may run now
+            if (piece := pieces.get(name)) is not None:
+                new = {*piece.calls.split(), *piece.values.split()} - named
+                named |= new
+                waiting += new
         for block, mark, name in self._marks:
             if name not in named and not self._has_star:
                 block[:] = [one for one in block if one is not mark]
@@ -169,6 +208,11 @@ class _Splitter:
             self._is_known(one.value, node.name) for one in node.keywords
         )
 
+    def _is_own_base(self, base: ast.expr) -> bool:
+        name = base.id if isinstance(base, ast.Name) else ""
+        is_here = name in self._bound and name not in self.imported
+        return is_here or name in _BUILTINS or name in _PLAIN_BASES
+
     def _is_known(self, decorator: ast.expr, name: str) -> bool:
         """Whether this decorator or metaclass only calls or marks what it takes."""
         match decorator:
@@ -178,11 +222,11 @@ class _Splitter:
             case ast.Name(id=used):
                 if used in _PLAIN_BUILTINS:
                     return used not in self._bound
-                return self._imported.get(used, "").rpartition(".")[0] in _PLAIN_MODULES
+                return self._imported.get(used, "") in _PLAIN_IMPORTS
             case ast.Attribute(value=ast.Name(id=used), attr=attribute):
                 if used == name:
                     return attribute in _ACCESSORS
-                return self._imported.get(used, "") in _PLAIN_MODULES
+                return f"{self._imported.get(used, '')}.{attribute}" in _PLAIN_IMPORTS
         return False
 
     def _is_harmless(self, node: ast.expr) -> bool:
@@ -206,14 +250,15 @@ class _Splitter:
         yield from (each for each in given if not self._is_harmless(each))
 
 
-def _read_piece(found: list[Function]) -> Piece:
+def _read_piece(found: list[Function], imported: set[str]) -> Piece:
     headers = [_copy(one, body=[]) for one in found]
+    is_generator = [*map(_is_generator, found)]
     docs = [*_docstrings(found)]
     return Piece(
         _hash(flatten(found)[0]),
-        _hash(flatten(headers)[0]),
+        _hash([*flatten(headers)[0], is_generator]),
         _hash(docs) if docs else "",
-        *_join(*_find_names(found)),
+        *_join(*_find_names(found, imported)),
     )
 
 
@@ -250,22 +295,35 @@ def _find_bound(node: ast.AST) -> Iterator[str]:
 # The names that code mentions.
 
 
-def _find_names(statements: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
+def _find_names(
+    statements: Iterable[ast.AST], imported: set[str], *, is_loaded: bool = False
+) -> tuple[set[str], set[str]]:
     """Those that it calls or imports, and those that it mentions in another way."""
     calls: set[str] = set()
     values: set[str] = set()
     for one in statements:
-        _add_names(one, calls, values)
+        _add_names(one, imported, calls, values, is_loaded=is_loaded)
     named = calls | values
     if not (_COMPUTING.isdisjoint(named) and _NAME_AT.keys().isdisjoint(values)):
         calls.add(COMPUTES)
+    if not _READING_DOCSTRINGS.isdisjoint(named):
+        values.add("__doc__")
     if not _READING_SOURCE.isdisjoint(named):
         calls.add(READS_SOURCE)
     return calls, values
 
 
-def _add_names(statement: ast.AST, calls: set[str], values: set[str]) -> None:
+def _add_names(
+    statement: ast.AST,
+    imported: set[str],
+    calls: set[str],
+    values: set[str],
+    *,
+    is_loaded: bool,
+) -> None:
     local = _find_locals(statement)
+    has_try = False
+    called: set[str] = set()
     waiting: list[tuple[ast.AST, bool]] = [(statement, False)]
     while waiting:
         node, is_called = waiting.pop()
@@ -273,9 +331,13 @@ def _add_names(statement: ast.AST, calls: set[str], values: set[str]) -> None:
         if isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Load) and node.id not in local:
                 into.add(node.id)
+                if node.id in imported and not is_called:
+                    values.add(f"{HANDS_ON}{node.id}")
+                called.add(node.id)
         elif isinstance(node, ast.Attribute):
             if isinstance(node.ctx, ast.Load):
                 into.add(node.attr)
+                called.add(node.attr)
             waiting.append((node.value, True))
         elif isinstance(node, ast.Constant):
             text = node.value
@@ -289,7 +351,12 @@ def _add_names(statement: ast.AST, calls: set[str], values: set[str]) -> None:
         else:
             if isinstance(node, ast.Call):
                 calls.update(_find_asked(node))
+            elif isinstance(node, _CALLABLES) and (node is not statement or is_loaded):
+                values.update(_find_called(node))  # somebody may keep it and call it later
+            has_try |= isinstance(node, ast.Try | ast.TryStar)
             waiting += _children(node)
+    if has_try:  # that a name is missing may be caught
+        calls.update(f"{ASKS}{name}" for name in called - _BUILTINS - imported)
 
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
@@ -347,6 +414,13 @@ def _find_asked(node: ast.Call) -> Iterator[str]:
                     yield COMPUTES
 
 
+def _find_called(node: ast.AST) -> Iterator[str]:
+    for one in ast.walk(node):
+        match one:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+                yield name
+
+
 def _find_locals(function: ast.AST) -> set[str]:
     """The local variables of a function in which there is no other scope."""
     if not isinstance(function, _FUNCTIONS):
@@ -363,3 +437,15 @@ def _find_locals(function: ast.AST) -> set[str]:
         elif isinstance(one, ast.Global):
             outer.update(one.names)
     return found - outer
+
+
+def _is_generator(function: Function) -> bool:
+    """Whether calling it runs nothing of it: it yields."""
+    waiting: list[ast.AST] = [*function.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(node, _SCOPES):
+            waiting += ast.iter_child_nodes(node)
+    return False

@@ -3,8 +3,8 @@
 A text: the meaning of the whole module; where pieces counted, then the version of all its pieces, a hash of those that
 counted, and a token for each of them with the start of its hash, for the reason that is shown. The token of a function
 is its name where its body counts, `name()` where only its parameters do, and `name"` for its docstrings; that of the
-loaded code is empty; `*` stands for which functions there are, and `"` for all docstrings. A function that was not
-there has the hash `-`. Pure.
+loaded code is empty; `*` stands for which functions there are, in their order and with their parameters, and `"` for
+all docstrings. A function that was not there has the hash `-`. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 
 from discover_orch.model.encoding import short_hash
-from discover_orch.model.pieces import ASKS, COMPUTES, READS_SOURCE, Piece, Pieces
+from discover_orch.model.pieces import ASKS, COMPUTES, HANDS_ON, READS_SOURCE, Piece, Pieces
 
 LOADED, LISTED, DOCUMENTED, CALLED = "", "*", '"', "()"
 _NOT_THERE = "-"
@@ -86,7 +86,8 @@ def _find_hash(pieces: Pieces, token: str) -> str:
     if token == DOCUMENTED:
         return pieces.docs
     if token == LISTED:
-        return short_hash(" ".join(sorted(pieces.functions)).encode())
+        found = [(name, one.header) for name, one in pieces.functions.items()]
+        return short_hash(repr(found).encode())
     if token.endswith(CALLED):
         piece = pieces.functions.get(token[: -len(CALLED)])
         return piece.header if piece else _NOT_THERE
@@ -115,6 +116,13 @@ class _Counting:
         self._modules = modules
         self._tokens: dict[str, set[str]] = {path: set() for path in modules}
         self._asked: set[str] = set()
+        self._aliases: dict[str, set[str]] = {}
+        for one in modules.values():
+            for name, old in one.aliases.items():
+                self._aliases.setdefault(name, set()).add(old)
+        for path, one in modules.items():
+            if "__getattr__." in one.loaded:  # it is called for names that are missing
+                self._tokens[path].add(LISTED)
         self._handed: set[tuple[str, str]] = set()
         self._waiting: list[tuple[str, str]] = []
         self._names: dict[str, list[tuple[str, str]]] = {}
@@ -147,7 +155,6 @@ class _Counting:
 
     def _note(self, path: str, piece: Piece, *, is_handed: bool) -> bool:
         """What this piece mentions; False if it reads source text."""
-        aliases = self._modules[path].aliases
         calls, values = piece.calls.split(), piece.values.split()
         for name, is_value in chain(
             ((one, is_handed) for one in calls), ((one, True) for one in values)
@@ -160,11 +167,20 @@ class _Counting:
                 self._add_everywhere(DOCUMENTED)
             elif ASKS in name:
                 self._asked.add(name)
+            elif name[0] == HANDS_ON:
+                for known in self._find_own(name[1:]):
+                    self._add_module(known)
             else:
-                self._add_named(name, is_value=is_value)
-                if name in aliases:
-                    self._add_named(aliases[name], is_value=is_value)
+                for known in self._find_own(name):
+                    self._add_named(known, is_value=is_value)
         return True
+
+    def _find_own(self, name: str) -> Iterable[str]:
+        """The name, and what was imported under it."""
+        found = [name]
+        for one in found:  # which grows
+            found += self._aliases.get(one, set()).difference(found)
+        return found
 
     def _add_everywhere(self, token: str) -> None:
         for one in self._tokens.values():
@@ -180,6 +196,14 @@ class _Counting:
                 self._handed.add((path, function))
                 self._tokens[path].update((function, function + DOCUMENTED))
                 self._waiting.append((path, function))
+
+    def _add_module(self, name: str) -> None:
+        """Somebody gets this module, and all that is in it."""
+        for path, one in self._modules.items():
+            if _is_called(path, name):
+                self._tokens[path].update((LISTED, DOCUMENTED))
+                for function in one.functions:
+                    self._add_named(function.rpartition(".")[2], is_value=True)
 
     def _add_missing(self, asked: str) -> None:
         """A function that is asked for and is not there counts by that."""

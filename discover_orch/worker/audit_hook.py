@@ -78,6 +78,10 @@ CHILD_EVENTS = (
     *("os.spawn", "os.fork", "os.forkpty", "os.exec", "subprocess.Popen", "os.posix_spawn"),
     *("pty.spawn", "os.system"),
 )
+#: Somebody has Python call functions in which it reports nothing.
+HOOK_EVENTS = (
+    "sys.settrace", "sys.setprofile", "sys.addaudithook", "sys.monitoring.register_callback",
+)  # fmt: skip
 _getframe = sys._getframe
 
 
@@ -109,6 +113,7 @@ class AuditHook:
         self._connecting = KeptDatabase("", ())  # what the connection opens that is being made
         #: Called with an environment variable before it is set, and its value.
         self.note_variable: Callable[[str, str], None] = lambda name, text: None
+        self.note_hook: Callable[[], None] = lambda: None  # called at one of HOOK_EVENTS
         self._cwd = ""  # the working directory with a slash; "" if it may have changed
         self._notes: tuple[dict[Any, Any], ...] = (
             self.listed, self.searched, self.changed, self.appended, self.link_targets, self.folder_changes,
@@ -154,6 +159,7 @@ class AuditHook:
             "import": self._traced.note_import,
             "ctypes.dlopen": self._on_dlopen,
             **dict.fromkeys(CHILD_EVENTS, on_child),
+            **dict.fromkeys(HOOK_EVENTS, lambda *_: self.note_hook()),
             "pickle.find_class": lambda module, _: self._project.note_names(module, _getframe(2)),
             "os.putenv": lambda name, value: self.note_variable(
                 os.fsdecode(name), os.fsdecode(value)

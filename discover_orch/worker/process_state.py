@@ -117,8 +117,10 @@ class ProcessState:
             self._last = state
 
     def __exit__(self, *details: object) -> None:
-        sys.settrace(self._trace[0])
-        sys.setprofile(self._trace[1])
+        if sys.gettrace() is not self._trace[0]:
+            sys.settrace(self._trace[0])
+        if sys.getprofile() is not self._trace[1]:
+            sys.setprofile(self._trace[1])
         self._restore_signals()
         if os.environ is not self._environ:
             os.environ = self._environ  # noqa: B003

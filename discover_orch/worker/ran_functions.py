@@ -6,6 +6,7 @@ it costs nothing that could be measured. What runs while a module is loaded belo
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _FREE_NUMBERS = (3, 4)
 _NAME = "orch"
 FORKED = "forked"
+HAS_HOOK = "calls code that Python does not report"
 HAS_THREAD = "has a thread of the project's code"
 NOT_MONITORED = "is not monitored"
 _monitoring: Any = getattr(sys, "monitoring", None)
@@ -38,7 +40,7 @@ class RanFunctions:
         self._here: set[CodeType] = set()  # of the step, or of the module that is being loaded
         self._loads: dict[str, set[CodeType]] = {}
         self._number = -1
-        self._has_forked = self._is_paused = False
+        self._has_forked = self._is_paused = self._has_hook = False
         self._events = 0
         if _monitoring is not None:
             self._start()
@@ -58,6 +60,10 @@ class RanFunctions:
         if self._project.find_file(code):
             self._here.add(code)
         return _monitoring.DISABLE
+
+    def note_hook(self) -> None:
+        """From now on something is called in which functions are not reported: a tracer, an audit hook."""
+        self._has_hook = True
 
     def _note_fork(self) -> None:
         self._has_forked = True
@@ -104,6 +110,10 @@ class RanFunctions:
     def _find_gap(self) -> str:
         if self._number < 0 or _monitoring.get_tool(self._number) != _NAME:
             return NOT_MONITORED if _monitoring is not None else ""
+        if _monitoring.get_events(self._number) != self._events and not self._is_paused:
+            return NOT_MONITORED
+        if self._has_hook:
+            return HAS_HOOK
         if self._has_forked:
             return FORKED
         if self._is_paused:
@@ -111,7 +121,9 @@ class RanFunctions:
         return HAS_THREAD if self._has_running_thread() else ""
 
     def _has_running_thread(self) -> bool:
-        frames: list[FrameType | None] = [*sys._current_frames().values()]
+        others = sys._current_frames()
+        del others[_thread.get_ident()]
+        frames: list[FrameType | None] = [*others.values()]
         for frame in frames:
             while frame is not None:
                 if self._project.find_file(frame.f_code):

@@ -53,6 +53,7 @@ class Observer:
         self.audit = AuditHook(project, self.traced, self.uses)
         self._files = UsedFiles(self.audit, self.uses, self.paths)
         self.ran = RanFunctions(project)
+        self.audit.note_hook = self.ran.note_hook
         self._kept = KeptState(project)
         self.environment = EnvironmentReads(project, self.uses)
         project.note_use = lambda frame, name: self.uses.note(frame, "module", name)

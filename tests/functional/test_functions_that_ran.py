@@ -1,0 +1,201 @@
+"""Promise: a tool's code are the functions that ran, and none of it is missed (Python 3.12 and newer).
+
+Each situation is a project of two tools that share `src/lib/x.py`, with one edit. Afterwards `run --changed` must leave what
+a run from scratch gives; where the edit concerns nobody, nothing runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Orch, Project
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="Python says which functions ran since 3.12"
+)
+
+TOOL = """\
+from pathlib import Path
+from src.lib import x
+
+STAGE = "{stage}"
+
+
+def run():
+    Path("out/{name}.txt").write_text(repr({value}))
+"""
+TWO = "def used():\n    return 1\n\n\ndef unused():\n    return 2\n"
+
+#: The shared module, what the first tool writes, and one edit of the module that changes that.
+CHANGED: dict[str, tuple[str, str, str, str]] = {
+    "the function that ran": (TWO, "x.used()", "return 1", "return 3"),
+    "a function that another one calls": (
+        "def used():\n    return inner()\n\n\ndef inner():\n    return 1\n", "x.used()", "return 1", "return 3",
+    ),
+    "a nested function": (
+        "def used():\n    def inner():\n        return 1\n\n    return inner()\n", "x.used()", "return 1", "return 3",
+    ),
+    "a method": ("class A:\n    def m(self):\n        return 1\n", "x.A().m()", "return 1", "return 3"),
+    "a property": (
+        "class A:\n    @property\n    def p(self):\n        return 1\n", "x.A().p", "return 1", "return 3",
+    ),
+    "a method of a base class comes to the class": (
+        "class A:\n    def m(self):\n        return 1\n\n\nclass B(A):\n    def n(self):\n        return 2\n",
+        "x.B().m()", "    def n", "    def m",
+    ),
+    "a function that ran while the module was loaded": (
+        "def made():\n    return 1\n\n\nX = made()\n", "x.X", "return 1", "return 3",
+    ),
+    "a default": ("def used(n=1):\n    return n\n", "x.used()", "n=1", "n=3"),
+    "a constant": ("N = 1\n\n\ndef used():\n    return N\n", "x.used()", "N = 1", "N = 3"),
+    "the docstring of a function that is handed on": (
+        'def used():\n    """One."""\n', "x.used.__doc__", "One.", "Two."),
+    "a function in a table": (
+        'def used():\n    return 1\n\n\nT = {"a": used}\n', "x.T['a']()", "return 1", "return 3",
+    ),
+    "a decorated function": (
+        "R = []\n\n\ndef add(f):\n    R.append(f.__name__)\n    return f\n\n\n@add\ndef a():\n    pass\n",
+        "x.R", "@add\ndef a", "@add\ndef b():\n    pass\n\n\n@add\ndef a",
+    ),
+    "partial as a decorator": (
+        "from functools import partial\n\nR = []\n\n\ndef add(n, f):\n    R.append(n)\n\n\n@partial(add, 1)\ndef a():\n    pass\n",
+        "x.R", "@partial(add, 1)", "@partial(add, 3)",
+    ),
+    "a function that is found by a computed name": (
+        "def used_1():\n    return 1\n", "getattr(x, f'used_{1}')()", "return 1", "return 3",
+    ),
+    "a function that comes and is asked for": (
+        TWO, "hasattr(x, 'new')", "def unused", "def new():\n    pass\n\n\ndef unused",
+    ),
+    "a function that comes and shadows a builtin": (
+        "def used():\n    return abs(-1)\n", "x.used()", "def used", "def abs(n):\n    return 3\n\n\ndef used",
+    ),
+    "a function that comes and was missing": (
+        "def used():\n    try:\n        return new()\n    except NameError:\n        return 1\n",
+        "x.used()", "def used", "def new():\n    return 3\n\n\ndef used",
+    ),
+    "a list of the names": (
+        TWO, "[n for n in dir(x) if n[0] != '_']", "def unused", "def new():\n    pass\n\n\ndef unused",
+    ),
+    "the order of definitions": (
+        "def a():\n    pass\n\n\ndef b():\n    pass\n", "[n for n in vars(x) if n in 'ab']",
+        "def a():\n    pass\n\n\ndef b():\n    pass\n", "def b():\n    pass\n\n\ndef a():\n    pass\n",
+    ),
+    "where a function is defined": (
+        "def f():\n    return 1\n\n\nif not f:\n    N = 1\n\n    def f():\n        return 2\n", "x.f()",
+        "\n    def f():\n        return 2\n", "\n\ndef f():\n    return 2\n",
+    ),
+    "a generator that was not started": (
+        "def used():\n    yield 1\n", "hasattr(x.used(), 'send')", "yield 1", "return 1",
+    ),
+    "a method that becomes abstract": (
+        "from abc import ABC, abstractmethod\n\n\nclass A(ABC):\n    def m(self):\n        pass\n\n\ndef used():\n    try:\n"
+        "        return bool(A())\n    except TypeError:\n        return None\n",
+        "x.used()", "    def m", "    @abstractmethod\n    def m",
+    ),
+    "source text": (
+        "import inspect\n\n\ndef used():\n    return 1\n", "len(x.inspect.getsource(x.used))", "return 1", "return 1 + 1",
+    ),
+    "a module's __getattr__": (
+        "def __getattr__(name):\n    return lambda: 1\n", "x.used()", "def __get", "def used():\n    return 3\n\n\ndef __get",
+    ),
+    "what a tracer calls": (
+        "import sys\n\nN = []\n\n\ndef note():\n    N.append(1)\n\n\ndef used():\n    sys.setprofile(lambda *a: note())\n"
+        "    len('')\n    sys.setprofile(None)\n    return N[0]\n",
+        "x.used()", "append(1)", "append(3)",
+    ),
+    "what a forked process runs": (
+        "import os\n\n\ndef used():\n    ends, starts = os.pipe()\n    if not os.fork():\n        os.write(starts, text())\n"
+        "        os._exit(0)\n    os.wait()\n    return os.read(ends, 9)\n\n\ndef text():\n    return b'1'\n",
+        "x.used()", "b'1'", "b'3'",
+    ),
+    "what an earlier tool has put into a cache": (
+        "K = {}\n\n\ndef used():\n    if 0 not in K:\n        K[0] = slow()\n    return K[0]\n\n\ndef slow():\n    return 1\n",
+        "x.used()", "return 1", "return 3",
+    ),
+    "what an earlier tool has kept in an object": (
+        "class A:\n    kept = None\n\n    def get(self):\n        self.kept = self.kept or slow()\n        return self.kept\n\n\n"
+        "a = A()\n\n\ndef slow():\n    return 1\n",
+        "x.a.get()", "return 1", "return 3",
+    ),
+}  # fmt: skip
+#: The same, with an edit that changes nothing for a tool.
+UNCHANGED: dict[str, tuple[str, str, str, str]] = {
+    "another function": (TWO, "x.used()", "return 2", "return 3"),
+    "a new function": (TWO, "x.used()", "def unused", "def new(n: int = 1) -> int:\n    return n\n\n\ndef unused"),
+    "a function that goes": (TWO, "x.used()", "\n\ndef unused():\n    return 2\n", ""),
+    "another method": (
+        "class A:\n    def m(self):\n        return 1\n\n    def other(self):\n        return 2\n", "x.A().m()", "return 2",
+        "return 3",
+    ),
+    "a branch that was not taken calls it": (
+        "def used():\n    return inner() if 1 > 2 else 1\n\n\ndef inner():\n    return 2\n", "x.used()", "return 2",
+        "return 3",
+    ),
+    "a docstring": ('def used():\n    """One."""\n    return 1\n', "x.used()", "One.", "Two."),
+    "a comment": (TWO, "x.used()", "def used", "# why\ndef used"),
+    "the parameters of another function": (TWO, "x.used()", "def unused()", "def unused(n: str = '')"),
+}  # fmt: skip
+
+
+def make(project: Project, text: str, value: str) -> Path:
+    return project({
+        "src/lib/__init__.py": "",
+        "src/lib/x.py": text,
+        "src/a.py": TOOL.format(stage="a", name="a", value=value),
+        "src/b.py": TOOL.format(stage="b", name="b", value=value),
+        "out/.keep": "",
+    })  # fmt: skip
+
+
+def edit(root: Path, old: str, new: str) -> None:
+    path = root / "src/lib/x.py"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize("situation", CHANGED)
+def test_an_edit_of_what_ran_is_seen(project: Project, orch: Orch, situation: str) -> None:
+    text, value, old, new = CHANGED[situation]
+    root = make(project, text, value)
+    assert orch("run").code == 0
+    edit(root, old, new)
+    assert orch("run", "--changed").code == 0
+    found = [(root / f"out/{name}.txt").read_text() for name in "ab"]
+    assert orch("run").code == 0
+    assert found == [(root / f"out/{name}.txt").read_text() for name in "ab"]
+
+
+@pytest.mark.parametrize("situation", UNCHANGED)
+def test_an_edit_of_what_did_not_run_concerns_nobody(
+    project: Project, orch: Orch, situation: str
+) -> None:
+    text, value, old, new = UNCHANGED[situation]
+    root = make(project, text, value)
+    assert orch("run").code == 0
+    edit(root, old, new)
+    assert "nothing to run" in orch("run", "--changed").text
+
+
+def test_the_reason_names_the_function(project: Project, orch: Orch) -> None:
+    root = make(project, TWO, "x.used()")
+    assert orch("run").code == 0
+    edit(root, "return 1", "return 3")
+    assert "used() in src/lib/x.py changed" in orch("status").text
+
+
+def test_a_tool_that_keeps_its_earlier_work_counts_on_what_did_it(
+    project: Project, orch: Orch
+) -> None:
+    value = "x.used() if not Path('out/made').exists() else Path('out/made').read_text()"
+    text = "from pathlib import Path\n\n\ndef used():\n    Path('out/made').write_text('1')\n    return '1'\n"
+    root = make(project, text, value)
+    (root / "src/b.py").unlink()
+    for _ in range(2):
+        assert orch("run").code == 0
+    edit(root, "return '1'", "return '3'")
+    assert "used() in src/lib/x.py changed" in orch("status").text
