@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, MutableMapping
 from functools import cache, partial
+from itertools import takewhile
 
 from discover_orch.config.project import Project
 from discover_orch.config.setting_values import KeyPath, ReadLines, printable
@@ -114,6 +115,13 @@ def resolve_packages(project: Project) -> tuple[str, ...]:
     if problems:
         raise ProjectError(*problems)
     return folders
+
+
+def find_package_places(project: Project) -> tuple[str, ...]:
+    """The absolute folders to scan, with those that are missing now and would be scanned if they appeared."""
+    roots = [*project.absolute_pythonpath]
+    places = (_find_places(project.root, roots, package) for package in project.packages)
+    return tuple(dict.fromkeys(place for found in places for place in found))
 
 
 def find_text(config: str, data: bytes, key: str) -> str:
@@ -249,11 +257,11 @@ def _find_packages(
     folders: list[str] = []
     problems: list[Problem] = []
     for package in project.packages:
-        folder = _find_package(project.root, roots, package)
+        folder = _find_places(project.root, roots, package)[-1]
         shown = f'"{printable(package)}" in {setting}'
         if origin is None:
             shown = f'"{package}", the default of packages,'
-        if folder is None:
+        if not os.path.isdir(folder):
             if origin is None:
                 continue
             code = "missing-package"
@@ -273,14 +281,15 @@ def _find_packages(
     return tuple(dict.fromkeys(folders)), tuple(problems)
 
 
-def _find_package(root: str, roots: list[str], package: str) -> str | None:
-    """A folder relative to the root, else a dotted package under `pythonpath`."""
+def _find_places(root: str, roots: list[str], package: str) -> list[str]:
+    """Where a package may be: a folder relative to the root, else a dotted package under `pythonpath`. The first that
+    exists ends the list."""
     candidates = [os.path.join(root, package)]
     parts = package.split(".")
     if all(part.isidentifier() for part in parts):
         candidates += [os.path.join(path, *parts) for path in roots]
-    found = next((path for path in candidates if os.path.isdir(path)), None)
-    return os.path.normpath(found) if found else None
+    missing = [*takewhile(lambda path: not os.path.isdir(path), candidates)]
+    return [*map(os.path.normpath, candidates[: len(missing) + 1])]
 
 
 def _is_inside(folder: str, root: str) -> bool:

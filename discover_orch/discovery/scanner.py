@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.config.file import resolve_packages
+from discover_orch.config.file import find_package_places, resolve_packages
 from discover_orch.config.project import Project
 from discover_orch.discovery.source_files import SourceFiles, read_source
 from discover_orch.discovery.tagged_modules import build_same_module
@@ -88,7 +88,16 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
 
 def scanned_folders(project: Project) -> list[str]:
     """The configured packages that exist, relative to the root (`""` is the root)."""
-    found = [os.path.relpath(folder, project.root) for folder in resolve_packages(project)]
+    return _relative(project, resolve_packages(project))
+
+
+def scanned_places(project: Project) -> list[str]:
+    """The same, with those that are missing now and would be scanned if they appeared."""
+    return _relative(project, find_package_places(project))
+
+
+def _relative(project: Project, folders: Iterable[str]) -> list[str]:
+    found = [os.path.relpath(folder, project.root) for folder in folders]
     return ["" if folder == "." else folder for folder in found]
 
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.file import OWN_FILE, SHARED_FILE
 from discover_orch.config.project import Project
-from discover_orch.discovery.scanner import build_matcher, scanned_folders
+from discover_orch.discovery.scanner import build_matcher, scanned_places
 from discover_orch.discovery.tree import (
     ABSENT,
     VENV_MARKER,
@@ -50,7 +50,8 @@ Matcher = Callable[[str], bool]
 
 
 class Watched(Struct, frozen=True):
-    """What counts for a watch: all modules in the `scanned` folders that are not excluded, and these paths."""
+    """What counts for a watch: all modules in the `scanned` folders that are not excluded, and these paths. A folder
+    that is missing now may come back."""
 
     scanned: tuple[str, ...] = ()
     paths: Paths = Paths()
@@ -80,7 +81,7 @@ class WatchedFiles:
 
     def __init__(self, root: str, sources: ImportGraph) -> None:
         self._root, self.sources = root, sources
-        self._configured: tuple[Project, Paths] | None = None
+        self._configured: tuple[Project, Paths, tuple[str, ...]] | None = None
         self._watched = Watched()
         self._entries: tuple[str, ...] = ()  # folders in which a module may appear
         self._is_ignored: Matcher | None = None
@@ -102,15 +103,16 @@ class WatchedFiles:
     def configure(self, project: Project, paths: Paths) -> list[str]:
         """Watch the project and what its status depends on from now on. Returns what is new here: it may have changed
         since it was judged."""
-        if (project, paths) == self._configured:
+        scanned = tuple(scanned_places(project))
+        if (project, paths, scanned) == self._configured:
             return []
         is_first, before = self._configured is None, self._watched
-        self._configured = project, paths
+        self._configured = project, paths, scanned
         self._entries, self._excluded = project.pythonpath, set()
         ignored = project.watch.get("ignore")
         self._is_ignored = build_matcher(ignored if isinstance(ignored, tuple | list) else ())
         self._watched = Watched(
-            scanned=tuple(scanned_folders(project)),
+            scanned=scanned,
             paths=replace(paths, code=paths.code | {CONF_FILE, *config_files(project)}),
             is_excluded=build_matcher(project.exclude),
         )

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry, with_observed
-from discover_orch.discovery.scanner import scanned_folders
+from discover_orch.discovery.scanner import scanned_places
 from discover_orch.execution.request import Request, use_choices
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.errors import (
@@ -234,7 +234,7 @@ class WatchedProject:
         sources = self.view.sources
         known = sources.known(path)
         if known is None:
-            folders = scanned_folders(self.view.project)
+            folders = scanned_places(self.view.project)
             return any(not one or path.startswith(one + "/") for one in folders)
         now = sources.look_at(path)
         return sources.is_looked_up(path) or now is None or now.facts != known.facts

@@ -325,6 +325,22 @@ def test_the_packages_folder_deleted_and_made_again_is_still_watched(project: Pr
         watch.until(lambda: "sentinel" in watch.runs[-1].output, "the sentinel to come back")
 
 
+def test_the_packages_folder_may_be_gone_when_a_run_ends(project: Project) -> None:
+    """The tool takes it away, and reads a file that counts from then on: so the watch finds out anew what to watch."""
+    keeps = {"top": "import os", "body": "open('data.txt').read()"}
+    takes_away = {**keeps, "body": f"{keeps['body']}\nos.rename('src', 'away')"}
+    root = project({**FILES, "orch.toml": 'packages = ["src"]', "data.txt": ""})
+    with watching(root, PYTHONDONTWRITEBYTECODE="1") as watch:
+        save(root / "src/a.py", tool_text(1, **takes_away))
+        assert watch.next_run().output == {"a": "1\n"}
+        watch.wait_for("broken")
+        os.rename(root / "away", root / "src")
+        save(root / "src/a.py", tool_text(2, **keeps))
+        watch.until(lambda: watch.runs[-1].output.get("a") == "2\n", "the tool to come back")
+        project({"src/new.py": tool_text(3, stage="new")})
+        watch.until(lambda: watch.runs[-1].output.get("new") == "3\n", "the new module")
+
+
 # Without events, or with too many
 
 

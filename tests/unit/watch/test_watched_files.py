@@ -58,6 +58,32 @@ def write(path: Path, text: str) -> None:
 # Modules.
 
 
+@pytest.mark.parametrize("entries", [(".",), ("lib",)])
+def test_a_scanned_folder_that_is_missing_for_a_moment_is_still_watched(
+    project: Project, entries: tuple[str, ...]
+) -> None:
+    """Just when what counts is found out anew. With `lib`, `src` may also be a package there."""
+    root = project({"src/a.py": "x = 1\n", "lib/m.py": ""})
+    files = make(root, entries=entries)
+    (root / "src").rename(root / "away")
+    configure(files, root, entries=entries, data=["data.txt"])
+    assert changed(files) == ["src/a.py"]
+    (root / "away").rename(root / "src")
+    assert changed(files) == ["src/a.py"]
+    write(root / "src/new.py", "")
+    assert changed(files) == ["src/new.py"]
+
+
+def test_a_package_that_would_be_scanned_first_is_watched_before_it_is_there(
+    project: Project,
+) -> None:
+    root = project({"lib/src/a.py": "x = 1\n"})
+    files = make(root, entries=("lib",))
+    assert len(files) == 1
+    write(root / "src/b.py", "")
+    assert changed(files) == ["src/b.py"]
+
+
 def test_a_module_that_changes_comes_or_goes_differs(project: Project) -> None:
     root = project({"src/a.py": "x = 1\n", "src/sub/b.py": "", "notes.txt": "", "src/c.txt": ""})
     files = make(root)
