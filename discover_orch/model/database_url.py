@@ -157,10 +157,14 @@ def database_name(url: str, environ: Mapping[str, str]) -> str:
     scheme, _, rest = url.partition("://")
     if scheme not in POSTGRES_SCHEMES:
         return name
-    authority, _, database = rest.partition("?")[0].partition("/")
+    place, _, query = rest.partition("?")
+    authority, _, database = place.partition("/")
     user, _, host = authority.rpartition("@")
     given = {"PGUSER": user, "PGHOST": host, "PGDATABASE": database}
     given["PGPORT"] = host.rpartition(":")[1]
+    for part in query.split("&"):
+        key, _, value = part.partition("=")
+        given["PGDATABASE" if key == "dbname" else f"PG{key.upper()}"] = value
     found = (f"{one}={environ[one]}" for one in POSTGRES_VARIABLES if environ.get(one))
     return " ".join((name, *(one for one in found if not given.get(one.partition("=")[0]))))
 

@@ -83,6 +83,8 @@ def test_any_other_url_is_left_to_sqlalchemy() -> None:
         ("postgresql://u@h:1/d", "postgresql://u@h:1/d"),
         ("postgresql://u:@h/d", "postgresql://u@h/d PGPORT=7"),
         ("postgresql:///", "postgresql:/// PGPORT=7 PGDATABASE=x"),
+        ("postgresql:///d?port=1", "postgresql:///d?port=1"),
+        ("postgresql://?dbname=d&host=/tmp", "postgresql://?dbname=d&host=/tmp PGPORT=7"),
         ("mysql://u:secret@h/d", "mysql://u@h/d"),
         ("sqlite:///data.db", "sqlite:///data.db"),
     ],
