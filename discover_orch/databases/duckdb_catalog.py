@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from msgspec import Struct
 
 from discover_orch.databases.driver_transaction import ask_duckdb
+from discover_orch.model.table_keys import acting_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 #: (database, schema, name), in small letters. Before the name of what is no table and no view stands its kind, as in
 #: "macro total".
 Table = tuple[str, str, str]
+ACTING = acting_name("")
 THINGS = (
     "SELECT database_name, schema_name, '', table_name, table_oid, sql FROM duckdb_tables() WHERE NOT internal "
     "UNION ALL SELECT database_name, schema_name, 'view', view_name, view_oid, sql FROM duckdb_views() "
     "WHERE NOT internal "
     "UNION ALL SELECT database_name, schema_name, 'index ', index_name, index_oid, sql FROM duckdb_indexes() "
+    f"UNION ALL SELECT database_name, schema_name, '{ACTING}', table_name, 0, string_agg(sql ORDER BY sql) "
+    "FROM duckdb_indexes() WHERE is_unique GROUP BY ALL "
     "UNION ALL SELECT database_name, schema_name, 'sequence ', sequence_name, sequence_oid, "
     "concat_ws(' ', start_value, min_value, max_value, increment_by, cycle) FROM duckdb_sequences() "
     "UNION ALL SELECT database_name, schema_name, 'type ', type_name, type_oid, labels::VARCHAR "
@@ -39,7 +43,7 @@ MACROS = (
 HERE = "SELECT current_database(), current_schema(), current_setting('search_path')"
 FILE = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
 DATABASES = "SELECT database_name, path FROM duckdb_databases() WHERE NOT internal"
-_KIND = re.compile(r"(?:index|sequence|type|macro) |")
+_KIND = re.compile(rf"(?:index|sequence|type|macro) |{ACTING}|")
 _WORD = re.compile(r'"((?:[^"]|"")+)"|([\w$]+)')
 _CALLED = re.compile(r'(?:"((?:[^"]|"")+)"|([\w$]+))\s*\(')
 
@@ -106,7 +110,7 @@ def read_catalog(conn: Any, before: Catalog | None) -> Catalog:
         kinds.setdefault(kind, set()).add(table)
     tables, views = kinds.get("", set()), kinds.get("view", set())
     by_word: dict[str, list[Table]] = {}
-    for one in things.keys() - tables - kinds.get("index ", set()):
+    for one in things.keys() - tables - kinds.get("index ", set()) - kinds.get(ACTING, set()):
         word = one[2] if one in views else one[2].partition(" ")[2]
         by_word.setdefault(word, []).append(one)
     here = (database.lower(), schema.lower())

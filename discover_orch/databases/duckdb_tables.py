@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from discover_orch.databases.driver_transaction import ask_duckdb, plain_method
 from discover_orch.databases.duckdb_catalog import (
+    ACTING,
     Catalog,
     Table,
     display_name,
@@ -378,7 +379,9 @@ def _find_used(
     needed = every(failed, "written", "altered", "missed")
     # What the tool itself has made and dropped was there.
     looked_up = every(done, "altered") - there - every(done, "created")
-    kept = every(both, "created") | every(done, "altered", "indexed")
+    indexed = every(done, "indexed")
+    acting = {(*one[:2], ACTING + one[2]) for one in indexed}
+    kept = every(both, "created") | every(done, "altered") | indexed | acting
     asked = {name for one in both for name in one.asked}
     about = {one for one in there if one[2] in asked}
     read = every(both, "read") | needed

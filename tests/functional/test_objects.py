@@ -32,7 +32,7 @@ class World:
     def __init__(
         self, database: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
     ) -> None:
-        url = new_postgres() if database == "postgres" else "sqlite:///data.db"
+        url = new_postgres() if database == "postgres" else f"{database}:///data.db"
         self.url, self.orch, self.is_postgres = url, orch, database == "postgres"
         config = f"database = '{url}'\nstages = ['load', 'change', 'show']\n"
         self._project = project
@@ -154,6 +154,25 @@ def test_an_index_that_is_gone_with_its_table_is_made_again(kind: str, world: Wo
     assert [*reasons(world.orch)] == ["names"]
     for _ in range(2):
         run_all(world.orch)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "duckdb"])
+def test_who_fills_a_table_depends_on_its_unique_indexes(world: World) -> None:
+    insert = "insert into t values (1, {}) on conflict do nothing"
+    world.write(
+        load=tool("load", "create table if not exists t (x int, y int primary key)"),
+        names=tool("change", "drop index if exists by_x", "create unique index by_x on t (x)"),
+        fills=tool("show", "delete from t", *(insert.format(y) for y in (1, 2))),
+        uses=show("show", "select x from t"),
+    )
+    run_all(world.orch)
+    assert world.shown.count("(") == 1  # rows
+    edit(world.root, "names")
+    assert run_changed(world.orch) == ["names"]
+    world.change("names", "create unique", "create")
+    assert run_changed(world.orch) == ["names", "fills", "uses"]
+    assert world.shown.count("(") == 2
+    run_all(world.orch)
 
 
 TRIGGERS = {
