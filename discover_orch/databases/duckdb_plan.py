@@ -68,6 +68,8 @@ _COLUMNS = re.compile(
 _ASKED = re.compile(
     r"\b(?:table_name|view_name|relname|tablename|tbl_name) (?:= (?:CAST\()?('(?:[^']|'')*')|IN \((.*?)\)\)?$)"
 )
+#: The columns of the view; `name` is that of a table or an index.
+_SQLITE_MASTER = ["type", "name", "tbl_name", "rootpage", "sql"]
 _STRING = re.compile(r"'((?:[^']|'')*)'")
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE_INTO")
 _PLANNED = (*_TARGETS, "SELECT", "CALL", "PREPARE", "EXECUTE", "EXPLAIN")
@@ -132,6 +134,8 @@ class Plan:
         if name == "FILTER":
             shown = extra.get("Expressions", "")
             above = [*above, *([shown] if isinstance(shown, str) else shown)]
+        if extra.get("Expressions") == _SQLITE_MASTER:
+            above = [one.replace("(name ", "(tbl_name ") for one in above]
         found = [one for child in children for one in self._read(child, above)]
         self.deletes_all |= name == "DELETE" and not children[0]["children"]
         if not children:
@@ -142,6 +146,8 @@ class Plan:
                 self.leaves.add(name)
             if _LISTS.match(name):
                 asked = _find_asked(above)
+                if name == "DUCKDB_INDEXES":
+                    asked |= {f"index {one}" for one in asked}
                 self.asked = self.asked | asked if self.asked is not None and asked else None
             if name not in ("DUMMY_SCAN", "EXPRESSION_GET", "DELIM_GET"):
                 found = [table or name]

@@ -41,7 +41,12 @@ from discover_orch.databases.duckdb_plan import (
 )
 from discover_orch.databases.sqlite_calls import quote
 from discover_orch.databases.table_content import join_version, read_head
-from discover_orch.databases.table_log import FoundTables, TableContent, TableLog
+from discover_orch.databases.table_log import (
+    FoundTables,
+    TableContent,
+    TableLog,
+    is_asked_whether_there,
+)
 from discover_orch.model.table_keys import WHOLE
 
 TYPE_CHECKING = False
@@ -144,7 +149,8 @@ class DuckdbLog(TableLog):
             effect, lost = self._ask(conn, one, values, caller)
             sent = self._sent.setdefault(effect, Sent(effect))
             sent.lost = lost
-            if len(self._by_text) < MOST_TEXTS and one.kind in KEEPS_NAMES:
+            is_same = one.kind in KEEPS_NAMES and not effect.asked  # for other values too
+            if len(self._by_text) < MOST_TEXTS and is_same:
                 self._by_text[key] = sent
         return sent
 
@@ -242,6 +248,8 @@ class DuckdbLog(TableLog):
         if conn is not self.conn and (one.kind == "SET" or {"temp", "temporary"} & words):
             self.has_unknown = True  # names mean something else on this connection
         effect = read_effect(one, plan, catalog, uses)
+        if effect.lists_columns and is_asked_whether_there():
+            effect = replace(effect, lists_columns=False)
         return (replace(effect, gap=gap) if gap else effect), None
 
     def _is_part(self, plan: Plan | None, catalog: Catalog, view: Table) -> bool:

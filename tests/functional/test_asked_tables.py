@@ -17,6 +17,7 @@ WAYS = {
     "engine of orchconf": ("sqlite:///data.db", "get_connection"),
     "engine of the tool": ("sqlite:///data.db", "own"),
     "postgres": ("postgres", "get_connection"),
+    "duckdb": ("duckdb:///data.duckdb", ""),
 }
 CONF = """from sqlalchemy import create_engine
 
@@ -87,6 +88,10 @@ ASKS = {
         "conn.execute(\"select to_regclass('public.t')\").fetchall()",
         "conn.execute(\"select relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where nspname = 'public' and relname = 't'\").fetchall()",
     ],
+    "duckdb": [
+        "[conn.execute('select 1 from duckdb_tables() where table_name = ?', [one]).fetchall() for one in ('u', 't')]",
+        "conn.execute('select name from sqlite_master where name = ?', ['t']).fetchall()",
+    ],
 }  # fmt: skip
 
 
@@ -96,7 +101,7 @@ ASKS = {
 def test_who_asks_whether_one_table_is_there_depends_on_that_table(
     database: str, ask: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
 ) -> None:
-    url = new_postgres() if database == "postgres" else "sqlite:///data.db"
+    url = new_postgres() if database == "postgres" else f"{database}:///data.db"
     make = "STAGE = 'load'\n\ndef run(conn):\n    conn.execute('create table if not exists {} (x int)')\n"
     project(
         {
@@ -110,6 +115,21 @@ def test_who_asks_whether_one_table_is_there_depends_on_that_table(
     assert run_changed(orch) == ["second"]
     project({"src/third.py": make.format("t")})
     assert run_changed(orch) == ["third", "asks"]
+
+
+def test_who_asks_for_one_name_on_duckdb_may_ask_for_an_index(project: Project, orch: Orch) -> None:
+    make = "STAGE = 'load'\n\ndef run(conn):\n    conn.execute('create {}')\n"
+    ask = "conn.execute(\"select name from sqlite_master where name = 'by_x'\").fetchall()"
+    project(
+        {
+            "orch.toml": "database = 'duckdb:///d.duckdb'\nstages = ['load', 'show']\n",
+            "src/first.py": make.format("or replace table t (x int)"),
+            "src/asks.py": f"STAGE = 'show'\n\ndef run(conn):\n    {ask}\n",
+        }
+    )
+    run_all(orch)
+    project({"src/second.py": make.format("index if not exists by_x on t (x)")})
+    assert run_changed(orch) == ["second", "asks"]
 
 
 def test_who_may_have_taken_more_from_the_list_depends_on_all_of_it(
