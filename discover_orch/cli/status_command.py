@@ -26,6 +26,7 @@ from discover_orch.render.history import build_tool_run
 from discover_orch.render.problems import first_few
 from discover_orch.render.status import (
     LATEST,
+    as_of_text,
     build_made,
     build_statuses,
     left_over_text,
@@ -68,13 +69,14 @@ def command(
     left, chosen = read_status(arguments.view, build_request(arguments), context.console.problems)
     tools, view, console = build_statuses(left, chosen), left.view, context.console
     if as_json:
-        console.json({"tools": tools})
+        console.json({"tools": tools, **({"as_of": left.as_of} if left.as_of else {})})
     elif tools:
         if len(tools) == 1 and arguments.targets:
             text = _tool_text(left, tools[0], console.out_style)
         else:
             has_errors = bool(view.errors)
             text = status_text(tools, console.out_style, verbose=verbose, has_errors=has_errors)
+        text += as_of_text(left.as_of, console.out_style)
         shown = {tool.module for tool in tools}
         gone = frozenset() if arguments.targets else view.registry.observed - {*view.registry.tools}
         things = [one for one in left.find_left_over() if one.module in shown | gone]

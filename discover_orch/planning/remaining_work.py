@@ -27,6 +27,7 @@ from discover_orch.staleness.current_inputs import (
     Params,
     takes_connection,
 )
+from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.import_graph import CodeState
 from discover_orch.staleness.known_flow import find_known_flows
 from discover_orch.staleness.left_over import LeftOver, build_test, with_readers
@@ -78,6 +79,17 @@ class RemainingWork:
         """Also of other checkouts, whose runs may have higher numbers."""
         runs = map(int, find_runs(self._project.root)[:1])
         return max([0, *runs, *map(latest_run, self.all_results)])
+
+    @property
+    def as_of(self) -> int:
+        """The last run here that used the database, where only code of the user can open that, so that a command that
+        only looks cannot know what others have done to it since; 0 where it can."""
+        known, registry = self.current.database.known, self._registry
+        if self.current.database.name != GET_CONNECTION or known is None or known.path:
+            return 0
+        tools = [one for one in registry.tools.values() if takes_connection(one, registry)]
+        used = (self.results[one.module] for one in tools if one.module in self.results)
+        return max(map(latest_run, used), default=0)
 
     def is_there(self, key: Key) -> bool:
         return self.current.mark(key) != ABSENT

@@ -117,6 +117,12 @@ def status_text(
     return "\n".join(out) + "\n"
 
 
+def as_of_text(run: int, style: Style) -> str:
+    """That the database is as of this run; "" for 0."""
+    text = f"as of run {run}: status does not call get_connection() to look at the database"
+    return style.paint(text, "dim") + "\n" if run else ""
+
+
 def all_fresh_text(count: int) -> str:
     """What `orch run --changed` shows if it has nothing to do."""
     tools = "the tool is" if count == 1 else f"all {count:,} tools are"

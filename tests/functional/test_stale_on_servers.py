@@ -246,6 +246,14 @@ def test_a_table_or_view_that_was_dropped_is_missed_when_a_run_starts(
     for kind, name, maker in (("view", "latest", "views"), ("table", "raw", "load")):
         with psycopg.connect(url) as conn:
             conn.execute(f"drop {kind} {name}".encode())
+        # Only a run calls code of the user, so a command that looks says that it does not know.
+        shown, is_known = orch("status"), how == "url"
+        said = (
+            f"\n3 fresh\nas of run {1 + (kind == 'table')}: status does not call get_connection()"
+        )
+        assert (said in shown.out) is not is_known, shown.text
+        assert (" stale" in shown.out) is is_known, shown.text
+        assert ("as_of" in orch("status", "--json").json) is not is_known
         assert run_changed(orch)[0] == maker
         assert reasons(orch) == {}
         assert ran(orch("run", "--changed", "--json")) == []
