@@ -14,7 +14,12 @@ from discover_orch.cli.options import (
     json_option,
     tools_arguments,
 )
-from discover_orch.execution.request import open_memory, read_status, use_choices
+from discover_orch.execution.request import (
+    open_memory,
+    read_status,
+    running_problem,
+    use_choices,
+)
 from discover_orch.model.documents import ToolRun, ToolStatus
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
 from discover_orch.planning import project_view
@@ -117,10 +122,7 @@ def _tool_text(left: RemainingWork, status: ToolStatus, style: Style) -> str:
 
 def _warn_running(view: ProjectView) -> list[Problem]:
     holder = find_holder(view.project.root)
-    if holder is None:
-        return []
-    hint = "until it ends, what its tools write may be shown as edited or changed"
-    return [build_warning("run-in-progress", holder.sentence, hint)]
+    return [] if holder is None else [running_problem(holder.sentence)]
 
 
 @click.command("accept", cls=ToolsCommand, short_help="Mark tools as fresh without running them.")

@@ -167,6 +167,10 @@ class MemoryTable:
         """Holds the lock of the project as long as this connection is open; who holds it, if that is another run."""
         raise NotImplementedError
 
+    def find_holder(self, project: str) -> str:
+        """Who holds it; "" where nobody does, or there is none."""
+        return ""
+
     def _upsert(self, project: str, tool: str, success: str, run: int, tables: str) -> None:
         """The condition refuses an attempt that is void."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -303,9 +307,13 @@ class PsycopgMemory(MemoryTable):
             return ""
         if self._run("SELECT pg_try_advisory_lock(?, ?)", LOCK_CLASS, number) == [("t",)]:
             return ""
+        return self.find_holder(project) or "another run"
+
+    def find_holder(self, project: str) -> str:
+        number = zlib.crc32(project.encode()) >> 1
         for holder, since, process in self._run(HOLDER, LOCK_CLASS, number):
             return f"{holder or f'process {process} of the server'}, since {since}"
-        return "another run"
+        return ""
 
     def _has_table(self) -> bool:
         return self._run("SELECT to_regclass(?)", self._table) != [(None,)]

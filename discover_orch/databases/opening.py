@@ -160,7 +160,7 @@ def _open_postgres(url: str) -> Any:
 
 def _cannot_connect(url: str, error: BaseException) -> CannotOpen:
     """The driver's own reason, without the addresses that libpq has tried, and without the password."""
-    reason = " ".join(str(error).rpartition("failed: ")[2].split())
+    reason = str(error).rpartition("failed: ")[2].strip().partition("\n")[0]
     text = _hide(reason or type(error).__name__, url)
     hint = "check the URL, and whether the server is running"
     return CannotOpen(f"cannot connect to {masked_url(url)}: {text}", hint)

@@ -94,14 +94,15 @@ class DatabaseMemory:
             answer, self._keeper = database_question.ask_and_hold(prepare, asked)
         else:
             answer = database_question.ask(prepare, asked)
-        if answer.problem or answer.holder:
+        if answer.problem or (answer.holder and self._runs):
             # A run of all its tools says itself that the database cannot be used.
             has_warning = answer.problem and self._judges
             said = (database_question.cannot_ask(answer.problem),) if has_warning else ()
             return Asked(holder=answer.holder, problems=said)
         if killed:
             database.note_settled(self._memory, _settle_run(project, killed, answer.records))
-        return Asked(has_changed=self._adopt(database, known, answer.records))
+        holder = "" if killed else answer.holder  # a process of that run may still end
+        return Asked(has_changed=self._adopt(database, known, answer.records), holder=holder)
 
     def keep_accepted(self, modules: Iterable[str]) -> None:
         """Keeps in the database that these tools were accepted: other checkouts find another success there."""
@@ -205,7 +206,12 @@ def _read(found: SuccessRecord, module: str, memory: Memory) -> Record:
     if result is not None:
         result = replace(result, module=module)
     return Record(
-        module=module, success=found.success, run=found.run, result=result, tables=found.tables
+        module=module,
+        success=found.success,
+        run=found.run,
+        result=result,
+        tables=found.tables,
+        has_document=found.has_document,
     )
 
 

@@ -26,7 +26,7 @@ from discover_orch.planning.plan import Plan, Step
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.project_warnings import check_sharing, check_tokens, opens_database
 from discover_orch.staleness.current_inputs import takes_connection
-from discover_orch.state.lock import LockHolder, ProjectLock
+from discover_orch.state.lock import LockHolder, ProjectLock, find_holder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,7 +218,10 @@ def ask_database(
     judges = not runs or request.is_partial
     with closing(DatabaseMemory(view.project, view.registry, runs=runs, judges=judges)) as memory:
         asked = memory.ask()
-        if asked.holder:
+        if asked.holder and not runs:
+            if find_holder(view.project.root) is None:  # else that is said
+                note([running_problem(f"another run is in progress ({asked.holder})")])
+        elif asked.holder:
             busy = DatabaseBusy(f"another run is in progress ({asked.holder})", request)
             if request.if_busy == "skip":
                 raise _busy(busy.sentence, request)
@@ -413,6 +416,12 @@ def _busy(sentence: str, request: Request, *, is_inside: bool = False) -> OrchEr
     elif request.values.is_python:
         hint = "wait for it with wait=True"
     return UsageError.of("locked", sentence, hint)
+
+
+def running_problem(sentence: str) -> Problem:
+    """That what is shown may change meanwhile."""
+    hint = "until it ends, what its tools write may be shown as edited or changed"
+    return Problem(code="run-in-progress", message=sentence, hint=hint, severity="warning")
 
 
 def waiting_problem(holder: LockHolder) -> Problem:

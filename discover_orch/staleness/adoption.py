@@ -31,14 +31,15 @@ from discover_orch.staleness.tool_result import (
 
 class Record(Struct, frozen=True, kw_only=True):
     """What the database has of one tool: the success, as `Success.record` names it, the number of its run, and what is
-    remembered of it; None where that is not known, as after a kill, and then the tables that it has written, if those
-    are known."""
+    remembered of it. That is None where its document cannot be read, or is not there, as after a kill; then `tables`
+    are those that it has written, if that is known."""
 
     module: str
     success: str
     run: int
     result: ToolResult | None
     tables: tuple[str, ...] | None = None
+    has_document: bool = False
 
 
 def adopt(
@@ -69,7 +70,10 @@ def adopt(
         for key in (table_key(number, name) for name in written):
             writes[key] = replace(writes.get(key) or Write(now), seq=now, mark=EXISTS, version=None)
         now_known = replace(now_known, writes=writes)
-        return replace(now_known, last=LastOutcome(run=str(record.run), status=SETTLED))
+        last = LastOutcome(
+            run=str(record.run), status=SETTLED, cause="unreadable" if record.has_document else ""
+        )
+        return replace(now_known, last=last)
     found = _moved(record.result, database)
     files = {key: one for key, one in found.writes.items() if key.startswith("file:")}
     if not all(_is_here(write, version_of(key)) for key, write in files.items()):

@@ -78,7 +78,11 @@ def find_unended(run: RunRecord | None, results: Mapping[str, ToolResult]) -> di
             status=SETTLED if one.status == "passed" else one.status,
             at=run.started,
             has_started=one.has_started,
-            cause="worker lost" if one.status == "unknown" and one.error is not None else "",
+            cause="killed"
+            if one.status == "failed"
+            else "worker lost"
+            if one.status == "unknown" and one.error is not None
+            else "",
         )
         found[one.module] = replace(result, last=last)
     return found

@@ -267,7 +267,8 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case "passed" | "accepted":
             return "", []
         case "failed":
-            return "failed", [f"failed (run {last.run})"]
+            why = ": it was killed before its commit" if last.cause == "killed" else ""
+            return "failed", [f"failed (run {last.run}){why}"]
         case "unknown":
             done = "committed" if last.has_started else "started it"
             killed = f"run {last.run} was killed"
@@ -277,8 +278,11 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
         case "running":
             return "", [f"running now (run {last.run})"]
         case _ if last.status == SETTLED:
-            sentence = f"run {last.run} committed it and was killed, so what it used is not known"
-            return "", [sentence]
+            if last.cause == "unreadable":
+                why = ", and what the database has of it cannot be read"
+            else:
+                why = " and was killed, so what it used is not known"
+            return "", [f"run {last.run} committed it{why}"]
         case _ if last.status == UNRECORDED:
             return "", [f"the database has no record of run {last.run}, which passed"]
         case _ if last.status == ELSEWHERE:

@@ -274,7 +274,8 @@ class Judge:
         version = writers.version(key, last)
         is_known = version is not None and saw.version is not None
         is_same = version == saw.version if is_known else last.write.seq == saw.seq
-        return None if is_same else Reason(last.key, last.module, last.write.seq)
+        how = "edited" if last.write.is_by_hand else ""
+        return None if is_same else Reason(last.key, last.module, last.write.seq, how=how)
 
     def _is_version(self, key: Key, maker: Writer, saw: Saw) -> bool:
         """Whether the maker left what the tool saw."""

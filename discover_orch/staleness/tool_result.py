@@ -105,8 +105,8 @@ ELSEWHERE = "elsewhere"
 REMOVED = "removed"
 
 
-#: Why the outcome is unknown, or why the tool was interrupted.
-Cause = Literal["", "worker lost", "output closed"]
+#: Why the outcome is unknown, why the tool was interrupted or has failed, or why it is not known what it used.
+Cause = Literal["", "worker lost", "output closed", "killed", "unreadable"]
 
 
 class LastOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):

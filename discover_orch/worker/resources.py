@@ -136,16 +136,19 @@ class Resources:
         memory = find_memory_table(find_driver_connection(self.open([CONN])[CONN]))
         if memory is None:
             return Answer()
-        has_lock = bool(order.lock_name) and memory.has_lock
+        has_lock, holder = bool(order.lock_name) and memory.has_lock, ""
         if has_lock:
             holder = memory.lock(order.project, order.lock_name, waits=order.waits)
             if holder:
                 return Answer(has_lock=True, holder=holder)
+        elif not (order.voids or order.records):
+            holder = memory.find_holder(order.project)
         for attempt in order.voids:
             memory.make_void(attempt)
         if order.records:
             memory.store(order.project, order.records)
-        return Answer(has_lock=has_lock, records=memory.read(order.project, order.known))
+        records = memory.read(order.project, order.known)
+        return Answer(has_lock=has_lock, holder=holder, records=records)
 
     def store_records(self, project: str, records: tuple[SuccessRecord, ...]) -> None:
         """Keeps in the database what is remembered of these successes, if this worker has used it."""

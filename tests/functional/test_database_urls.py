@@ -131,6 +131,8 @@ def test_why_a_server_cannot_be_used_is_a_sentence_without_the_password(
     answer = run(f"postgresql://me:{secret}@localhost:1/db")
     assert "Connection refused" in " ".join(answer.out.split())
     assert "check the URL, and whether the server is running" in " ".join(answer.out.split())
+    answer = run("postgresql:///db?host=/nowhere")
+    assert "/nowhere: No such file or directory\n" in answer.out
     answer = run("postgresql://localhost:99999/db")
     assert "invalid port number" in answer.out
 

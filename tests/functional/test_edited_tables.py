@@ -140,6 +140,9 @@ def test_a_change_that_is_undone_or_accepted_or_ignored_makes_nothing_stale(
     assert reasons(orch) == {}
     execute("update names set n = 4")
     assert reasons(orch) == {"names": [said], "show_names": [said]}
+    assert orch("accept", "names").code == 0
+    assert reasons(orch) == {"show_names": [said]}
+    execute("update names set n = 5")
     assert run_changed(orch) == ["names", "show_names"]
     assert (root / "names.txt").read_text() == "[[1.0, 2.0]]"
 

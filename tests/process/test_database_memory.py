@@ -108,7 +108,9 @@ def test_after_a_kill_the_database_says_which_tools_were_committed(
     shown = orch("history", "1")
     assert "unknown" not in shown.out, shown.text
     assert "killed before its commit" in " ".join(shown.out.split()).replace("was ", "")
-    assert "outcome unknown" not in orch("status").out
+    said = " ".join(orch("status").out.split())
+    assert "outcome unknown" not in said
+    assert "b stale failed (run 1): it was killed before its commit" in said
     (root / "kill b").unlink()
     answer = orch("run", "--resume")
     assert answer.code == 0, answer.text
@@ -366,6 +368,32 @@ def test_a_watch_that_starts_while_another_checkout_runs_waits_for_it(
             watch.wait_for("another run is in progress .another checkout.*waiting for it to end")
             conn.close()
             watch.wait_for("1 passed")
+
+
+def test_status_says_that_another_checkout_runs(
+    project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres()
+    project({**files(url, ["a"]), "orch.toml": f"database = '{url}'\nproject = 'p'\n"})
+    assert orch("run").code == 0
+    with psycopg.connect(url) as conn:
+        PsycopgMemory(conn).lock("p", "another checkout", waits=False)
+        shown = orch("status", "--exit-code")
+        assert "warning: another run is in progress (another checkout, since " in shown.err
+        assert (shown.code, shown.err.count("warning")) == (0, 1), shown.text
+    assert orch("status", "--exit-code").err == ""
+
+
+def test_a_document_that_cannot_be_read_is_not_said_to_be_of_a_kill(
+    project: Project, orch: Orch
+) -> None:
+    root = project(files("sqlite:///data.db", ["a"]))
+    assert orch("run").code == 0
+    with closing(sqlite3.connect(root / "data.db")) as conn:
+        conn.execute("update orch_memory set success = 'other.1', document = 'damaged'")
+        conn.commit()
+    said = " ".join(orch("status").out.split())
+    assert "a stale run 1 committed it, and what the database has of it cannot be read" in said
 
 
 def kill_many(root: Path, url: str, kills: int) -> int:
