@@ -192,7 +192,7 @@ class KernelTrace:
             if call.folder != NONE:
                 self._note_listed(pid, arguments[call.folder], is_own=is_own)
             elif call.name == "connect":
-                self._note_connected(pid, arguments)
+                self._note_connected(pid, arguments, is_own=is_own)
             else:
                 self._add("gap", OTHER_WAYS[call.name])
             return
@@ -369,7 +369,7 @@ class KernelTrace:
             else:
                 self._add("asked", f"{path}/" if is_folder else path)
 
-    def _note_connected(self, pid: int, arguments: Sequence[int]) -> None:
+    def _note_connected(self, pid: int, arguments: Sequence[int], *, is_own: bool) -> None:
         """A socket is about to be connected: with the network, unless it is with a process of the worker."""
         given = self._memory.read(pid, arguments[1], min(arguments[2], 28))
         where = _ADDRESSES.get(int.from_bytes(given[:2], "little"))
@@ -377,7 +377,7 @@ class KernelTrace:
             return
         port, address = given[2:4].hex().upper(), given[where]
         if not address.startswith(_THIS_MACHINE) or self._is_of_others(pid, port):
-            self._add("connected", f"{address.hex()}:{port}")
+            self._add("connected", f"{address.hex()}:{port}", is_own=is_own)
 
     def _is_of_others(self, pid: int, port: str) -> bool:
         """Whether another process than those of the worker listens on this port. /proc/net/tcp: proc_net_tcp(5)."""

@@ -311,7 +311,9 @@ class Resources:
             circle = " -> ".join([*asking[asking.index(name) :], name])
             raise ResourceProblem(f"resources of orchconf.py form a cycle: {circle}")
         if name == CONN:
-            with self._observer.opening_connection() if self._observer else nullcontext():
+            if self._observer is None:
+                return self._open_connection()
+            with self._observer.opening_connection(is_by_url=not self._prepare.has_connection):
                 return self._open_connection()
         if name not in self._needs:
             raise ResourceProblem(f"orchconf.py defines no resource {name}")

@@ -66,9 +66,8 @@ class Observer:
         #: `conn` was closed in this step, so that the driver may have opened its file.
         self.has_closed_connection = False
         self._kept_attached: set[str] = set()  # to `conn`, from step to step
-        #: When `conn` was being opened in this step, in ns by the monotonic clock, and the addresses that it goes to.
+        #: When `conn` was being opened in this step, in ns by the monotonic clock.
         self._openings: list[tuple[int, int]] = []
-        self._addresses: set[str] = set()
         #: A program that the step has started and that could not gain the rights that it has.
         self.setuid = ""
         if database:
@@ -116,14 +115,17 @@ class Observer:
         ]
 
     @contextlib.contextmanager
-    def opening_connection(self) -> Iterator[None]:
-        """While `conn` is opened: the file and the network that are used are those of the database."""
+    def opening_connection(self, *, is_by_url: bool) -> Iterator[None]:
+        """While `conn` is opened: the file and the network that are used are those of the database. By a URL, no code
+        of the user runs, so whatever is read is the driver's: certificates, passwords."""
         began = time.monotonic_ns()
         try:
             yield
         finally:
             self._openings.append((began, time.monotonic_ns()))
-            self.traced.collect()  # the file may be opened once more, by the tool
+            found = self.traced.collect()  # the file may be opened once more, by the tool
+            if is_by_url:
+                found[:] = [one for one in found if not (one.is_own and self._is_opening(one.at))]
 
     def note_attach(self, name: str | None) -> None:
         """`conn` attaches this database file; None where its name is not known."""
@@ -264,9 +266,7 @@ class Observer:
         for gap in (*self.traced.find_gaps(), *traced.gaps):
             yield Use(f"gap:{gap}", "unclear")
         for one in traced.connected:
-            if one.is_own and self._is_opening(one.at):
-                self._addresses.add(one.path)
-            elif one.path not in self._addresses:
+            if not (one.is_own and self._is_opening(one.at)):
                 self.uses.of_time(one.at).used["gap", CONNECTED] = None
         if self.traced.has_child:
             yield Use("environ:", "read")

@@ -31,6 +31,8 @@ def run(conn):
     conn.execute("INSERT INTO raw VALUES (1)")
 """
 
+needs_trace = pytest.mark.skipif(sys.platform != "linux", reason="the kernel is not asked")
+
 
 def tool(body: str, *takes: str) -> str:
     head = "import os, sqlite3, threading\n"
@@ -77,19 +79,27 @@ def test_an_interrupt_among_many_statements_ends_the_tool(project: Project) -> N
         assert (ended.status, ended.error.type) == ("interrupted", "KeyboardInterrupt")
 
 
-def test_a_driver_that_connects_for_conn_leaves_no_gap(project: Project) -> None:
-    connect = "socket.create_connection(('127.0.0.1', {port}), 5).close()"
+@pytest.mark.parametrize(
+    "begins", ["", pytest.param("os.system('true'); ", marks=needs_trace)], ids=["Python", "kernel"]
+)
+def test_a_driver_that_connects_for_conn_leaves_no_gap(project: Project, begins: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        call = connect.format(port=server.getsockname()[1])
-        conf = f"import socket, sqlite3\ndef get_connection():\n    {call}\n    return sqlite3.connect(':memory:')\n"
+        call = f"{begins}socket.create_connection({server.getsockname()}, 5).close()"
+        conf = f"import os, socket, sqlite3\ndef get_connection():\n    {call}\n    return sqlite3.connect(':memory:')\n"
         root = project({"orchconf.py": conf, "one.py": tool("pass", "conn"), "two.py": tool(f"import socket; {call}")})  # fmt: skip
         one, two = watch(root, ("one", "conn"), "two", has_connection=True)
     assert (one.gaps, two.gaps) == ((), ("opened a network connection",))
 
 
+def test_the_file_of_passwords_of_a_url_is_no_input(project: Project, postgres: str) -> None:
+    root = project({"one.py": tool("open('in.csv')", "conn"), "in.csv": "", "passwords": "*:*:*:*:open-sesame\n"})  # fmt: skip
+    (root / "passwords").chmod(0o600)
+    url = f"{postgres}&passfile={root}/passwords"
+    assert used(watch(root, ("one", "conn"), database=url)[0])[0] == ["in.csv"]
+
+
 # What native code and child processes read and write.
 
-needs_trace = pytest.mark.skipif(sys.platform != "linux", reason="the kernel is not asked")
 LIBC = """
 import ctypes
 libc = ctypes.CDLL(None)
