@@ -34,6 +34,13 @@ COLUMNS = (
 NAMES = ", ".join(column.partition(" ")[0] for column in COLUMNS.split(", ")[:9])
 #: A longer document is not read.
 LONGEST_DOCUMENT = 16 << 20
+#: That one statement gets their documents.
+_RECORDS = 100
+_TWICE = (
+    "attempt {0.number} of {0.tool} in run {0.run} is already committed, according to the table "
+    f"{OWN_TABLE}, and is not committed twice"
+)
+_VOID = "another run has found attempt {0.number} of {0.tool} in run {0.run} killed, so it cannot be committed now"
 #: No run has a number as high as this.
 NO_RUN = 1 << 31
 #: Of advisory locks in PostgreSQL, the first of the two numbers: this is orch.
@@ -92,31 +99,21 @@ class MemoryTable:
             )
         return tuple(found)
 
-    def is_committed(self, attempt: Attempt) -> bool:
-        """Whether the attempt has a record. Makes no table."""
-        return self._is_there() and self._find(attempt)[0] == attempt.name
-
-    def refuse_committed(self, attempt: Attempt) -> None:
-        if self.is_committed(attempt):
-            raise AlreadyCommitted(
-                f"attempt {attempt.number} of {attempt.tool} in run {attempt.run} is already committed, according to "
-                f"the table {OWN_TABLE}; it does not run again"
-            )
+    def check(self, attempt: Attempt, *, may_come_twice: bool) -> None:
+        """Before the attempt. Raises NotOwnTable, and AlreadyCommitted if it has a record. Makes no table."""
+        if self._is_there() and may_come_twice and self._find(attempt)[0] == attempt.name:
+            raise AlreadyCommitted(_TWICE.format(attempt))
 
     # Writing.
 
     def add(self, attempt: Attempt) -> None:
         """Within the transaction that is about to be committed. Raises NotOwnTable, CannotKeep, after which the
-        transaction can go on, and AlreadyCommitted if the attempt is void."""
+        transaction can go on, and AlreadyCommitted if the attempt has a record or is void."""
         self._make()
         tables = "" if attempt.tables is None else msgspec.json.encode(attempt.tables).decode()
-        self._upsert(attempt.project, attempt.tool, attempt.name, attempt.run, tables)
-        success, void = self._find(attempt)
-        if success != attempt.name or void == attempt.name:
-            raise AlreadyCommitted(
-                f"another run has found attempt {attempt.number} of {attempt.tool} in run {attempt.run} killed, so it "
-                "cannot be committed any more"
-            )
+        if not self._upsert(attempt.project, attempt.tool, attempt.name, attempt.run, tables):
+            is_twice = self._find(attempt)[0] == attempt.name
+            raise AlreadyCommitted((_TWICE if is_twice else _VOID).format(attempt))
 
     def make_void(self, attempt: Attempt) -> None:
         """From now on the attempt cannot be committed, unless it is already. Commits."""
@@ -138,17 +135,23 @@ class MemoryTable:
 
         def write() -> None:
             self._make()
-            for one in records:
+            waiting = [*records]
+            for one in waiting:
                 if one.former:
                     self._run(
                         f"DELETE FROM {self._table} WHERE project = ? AND tool = ? AND success = ?",
                         *(project, one.former, one.success),
                     )
                     self._upsert(project, one.tool, one.success, one.run, "")
+            while waiting:
+                part, waiting = waiting[:_RECORDS], waiting[_RECORDS:]
+                given = ", ".join(["(?, ?, ?)"] * len(part))
                 self._run(
-                    f"UPDATE {self._table} SET document = ? WHERE project = ? AND tool = ? AND item = '' "
-                    "AND success = ?",
-                    *(one.document, project, one.tool, one.success),
+                    f"WITH given (tool, success, document) AS (VALUES {given}) UPDATE {self._table} SET document = "
+                    f"(SELECT document FROM given WHERE tool = {OWN_TABLE}.tool) WHERE project = ? AND item = '' "
+                    "AND (tool, success) IN (SELECT tool, success FROM given)",
+                    *(text for one in part for text in (one.tool, one.success, one.document)),
+                    project,
                 )
 
         self._commit(write)
@@ -171,16 +174,17 @@ class MemoryTable:
         """Who holds it; "" where nobody does, or there is none."""
         return ""
 
-    def _upsert(self, project: str, tool: str, success: str, run: int, tables: str) -> None:
-        """The condition refuses an attempt that is void."""
+    def _upsert(self, project: str, tool: str, success: str, run: int, tables: str) -> bool:
+        """Whether it was done: the condition refuses an attempt that is void, or was committed before."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._run(
+        changed = self._change(
             f"INSERT INTO {self._table} VALUES (?, ?, '', ?, ?, ?, ?, '', '') "
             "ON CONFLICT (project, tool, item) DO UPDATE SET success = excluded.success, run = excluded.run, "
             "committed_at = excluded.committed_at, tables = excluded.tables, document = '' "
-            f"WHERE {OWN_TABLE}.void <> excluded.success",
+            f"WHERE {OWN_TABLE}.void <> excluded.success AND {OWN_TABLE}.success <> excluded.success",
             *(project, tool, success, run, now, tables),
         )
+        return changed > 0
 
     def _find(self, attempt: Attempt) -> tuple[str, str]:
         """The success and the void attempt that the database has of the tool."""
@@ -230,6 +234,10 @@ class MemoryTable:
         """On the real connection, unseen by what observes the tool."""
         raise NotImplementedError
 
+    def _change(self, sql: str, *values: object) -> int:
+        """How many rows were written."""
+        raise NotImplementedError
+
 
 def _decode(tables: object) -> tuple[str, ...] | None:
     try:
@@ -257,10 +265,16 @@ class SqliteMemory(MemoryTable):
             raise
 
     def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._execute(sql, values).fetchall()
+        return rows
+
+    def _change(self, sql: str, *values: object) -> int:
+        return self._execute(sql, values).rowcount
+
+    def _execute(self, sql: str, values: tuple[object, ...]) -> sqlite3.Cursor:
         cursor = sqlite3.Connection.cursor(self._conn)
         cursor.row_factory = None
-        rows: list[tuple[Any, ...]] = sqlite3.Cursor.execute(cursor, sql, values).fetchall()
-        return rows
+        return sqlite3.Cursor.execute(cursor, sql, values)
 
 
 class DuckdbMemory(MemoryTable):
@@ -289,6 +303,10 @@ class DuckdbMemory(MemoryTable):
 
     def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return ask_duckdb(self._conn, sql, values)
+
+    def _change(self, sql: str, *values: object) -> int:
+        [(count,)] = self._run(sql, *values)
+        return int(count)
 
 
 class PsycopgMemory(MemoryTable):
@@ -348,6 +366,15 @@ class PsycopgMemory(MemoryTable):
             raise
 
     def _run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        result = self._execute(sql, values)
+        rows, columns = range(result.ntuples), range(result.nfields)
+        cells = [[result.get_value(row, column) for column in columns] for row in rows]
+        return [tuple(cell and cell.decode() for cell in row) for row in cells]
+
+    def _change(self, sql: str, *values: object) -> int:
+        return int(self._execute(sql, values).command_tuples or 0)
+
+    def _execute(self, sql: str, values: tuple[object, ...]) -> Any:
         import psycopg
 
         for number in range(len(values)):
@@ -357,9 +384,7 @@ class PsycopgMemory(MemoryTable):
             result = self._conn.pgconn.exec_params(sql.encode(), texts)
         if result.status not in (psycopg.pq.ExecStatus.COMMAND_OK, psycopg.pq.ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(result)
-        rows, columns = range(result.ntuples), range(result.nfields)
-        cells = [[result.get_value(row, column) for column in columns] for row in rows]
-        return [tuple(cell and cell.decode() for cell in row) for row in cells]
+        return result
 
 
 def find_memory_table(driver: Any) -> MemoryTable | None:

@@ -171,13 +171,16 @@ def ask_objects(conn: Any, use: Use) -> tuple[Object, ...]:
 
 
 def ask_rows(conn: Any, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a question of orch's own; none of another statement. Raises what psycopg raises."""
+    """The rows of a question of orch's own, which may be the last of several statements; none of another statement.
+    Raises what psycopg raises."""
     psycopg = sys.modules["psycopg"]
     cursor = psycopg.Cursor(conn, row_factory=psycopg.rows.tuple_row)
     cursor.adapters.register_loader("text", psycopg.types.string.TextLoader)
     # As it is before `psycopg_connection` has it report what a tool does.
     execute = getattr(psycopg.Cursor.execute, "__wrapped__", psycopg.Cursor.execute)
     execute(cursor, sql.encode(), prepare=False)
+    while cursor.nextset():
+        pass
     return [] if cursor.description is None else [*cursor.fetchall()]
 
 
@@ -314,12 +317,10 @@ class PostgresLog(TableLog):
             self._is_unclear = True
         self._found.is_unclear |= self._is_unclear
 
-    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
-        from discover_orch.databases.table_content import (
-            join_version,
-            read_postgres_tables,
-            read_postgres_view,
-        )
+    def read_tables(
+        self, names: Iterable[str], most_rows: int, *, has_heads: bool = True
+    ) -> dict[str, TableContent]:
+        from discover_orch.databases.table_content import join_version, read_postgres_tables
 
         found: dict[str, TableContent] = {}
         if self._conn.info.transaction_status != INTRANS:
@@ -329,17 +330,19 @@ class PostgresLog(TableLog):
         for name, text in find_definitions(self._objects, shown).items():
             if name in wanted:
                 found[name] = TableContent(version=join_version(text))
-        there = [one for one in self._last.values() if one.name and one.shown in wanted]
-        tables = {one.shown: one.oid for one in there if one.kind == "r"}
+        there = {
+            oid: one.shown
+            for oid, one in self._last.items()
+            if one.name and one.kind in ("r", "v") and one.shown in wanted
+        }
+        if not there:
+            return found
         ask = partial(ask_rows, self._conn)
         ask("SAVEPOINT orch_versions")
         with suppress(Exception):  # the tool may read no rows, for example
-            for one in there:
-                if one.kind == "v":
-                    found[one.shown] = read_postgres_view(ask, one.oid)
-            found.update(read_postgres_tables(ask, tables, most_rows))
-        ask("ROLLBACK TO SAVEPOINT orch_versions")  # and the settings are as before
-        ask_rows(self._conn, "RELEASE SAVEPOINT orch_versions")
+            found.update(read_postgres_tables(ask, there, most_rows, has_heads=has_heads))
+        # And the settings are as before.
+        ask("ROLLBACK TO SAVEPOINT orch_versions; RELEASE SAVEPOINT orch_versions")
         return found
 
     def look(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import marshal
 import sqlite3
 from contextlib import suppress
+from functools import partial
 
 from discover_orch.databases.sqlite_calls import (
     ask_rows,
@@ -43,6 +44,22 @@ _SET_CONFIG = [
         ("bytea_output", "hex"),
     )
 ]
+#: The name of each in SQL, as the server quotes it, the query of a view, and the names and definitions of the columns.
+_COLUMNS = """
+SELECT c.oid::int8, c.oid::regclass::text, CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,
+    ARRAY(SELECT attname::text FROM pg_catalog.pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum),
+    ARRAY(SELECT attname || ' ' || format_type(atttypid, atttypmod) || attnotnull::text FROM pg_catalog.pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum)
+FROM pg_catalog.pg_class c WHERE c.oid IN ({})
+"""
+#: The order of rows on the disk differs after each DELETE, so the hash does not depend on it.
+_HASH = (
+    "SELECT {}, count(*), coalesce(sum(length(one)), 0), sum(pg_catalog.hashtextextended(one, 0)::numeric) "
+    "FROM (SELECT ROW(t.*)::text AS one FROM {} t LIMIT {}) rows"
+)
+#: Tables whose rows one question hashes.
+TABLES = 100
 #: Bytes of all rows of a table; hashing more takes too long after each tool.
 MOST_BYTES = 1 << 24
 #: Rows that are in memory at a time.
@@ -53,7 +70,7 @@ HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 500
 
 
 def read_sqlite_tables(
-    conn: sqlite3.Connection, names: Collection[str], most_rows: int
+    conn: sqlite3.Connection, names: Collection[str], most_rows: int, *, has_heads: bool
 ) -> dict[str, TableContent]:
     """Of those of these tables that are in the main database. Views, indexes and triggers have no content but their
     definition: what a view shows is in tables."""
@@ -85,10 +102,9 @@ def read_sqlite_tables(
                     found[name] = TableContent(version=join_version(text, *columns))
                     continue
                 version = _hash_sqlite_table(conn, name, definition, columns, most_rows)
-                conn.text_factory = _decode
-                head = read_head(
-                    lambda sql: ask_rows(conn, sql), name, "main." + quote(name), columns
-                )
+                conn.text_factory, table = _decode, "main." + quote(name)
+                ask = partial(ask_rows, conn)
+                head = read_head(ask, name, table, columns) if has_heads else None
                 found[name] = TableContent(version=version, head=head)
     finally:
         conn.text_factory = before
@@ -125,55 +141,32 @@ def _hash_sqlite_table(
 
 
 def read_postgres_tables(
-    ask: Ask, tables: Mapping[str, int], most_rows: int
+    ask: Ask, names: Mapping[int, str], most_rows: int, *, has_heads: bool
 ) -> dict[str, TableContent]:
-    """Of the tables with these numbers, whose names are safe to use as the server quotes them. Changes settings of the
-    transaction."""
-    heads = {shown: _read_postgres_head(ask, shown, oid) for shown, oid in tables.items()}
-    ask(f"SELECT {', '.join(_SET_CONFIG)}")  # or the text of a value depends on who asks
-    return {
-        shown: TableContent(
-            version=_hash_postgres_table(ask, table, definition, most_rows), head=head
+    """Of the tables and views with these numbers. A view has no content but its definition: what it shows is in
+    tables. Changes settings of the transaction."""
+    found, tables = dict[str, TableContent](), dict[str, tuple[str, str, TableHead | None]]()
+    for oid, table, view, columns, definitions in ask(_COLUMNS.format(", ".join(map(str, names)))):
+        shown, definition = names[oid], ",".join(definitions)
+        if view is not None:
+            found[shown] = TableContent(version=join_version(definition, view))
+            continue
+        head = read_head(ask, shown, table, columns, is_sqlite=False) if has_heads else None
+        tables[shown] = table, definition, head
+    waiting = [*tables]
+    while waiting:
+        part, waiting = waiting[:TABLES], waiting[TABLES:]
+        hashes = " UNION ALL ".join(
+            _HASH.format(number, tables[shown][0], most_rows + 1)
+            for number, shown in enumerate(part)
         )
-        for shown, (table, definition, head) in heads.items()
-    }
-
-
-def read_postgres_view(ask: Ask, oid: int) -> TableContent:
-    """A view has no content but its definition: what it shows is in tables."""
-    _, definition = _read_postgres_columns(ask, oid)
-    [[query]] = ask(f"SELECT pg_catalog.pg_get_viewdef({oid})")
-    return TableContent(version=join_version(",".join(one[2] for one in definition), query))
-
-
-def _read_postgres_head(ask: Ask, shown: str, oid: int) -> tuple[str, str, TableHead | None]:
-    """The name of the table in SQL, its definition and its first rows."""
-    table, columns = _read_postgres_columns(ask, oid)
-    definition = ",".join(one[2] for one in columns)
-    head = read_head(ask, shown, table, [one[1] for one in columns], is_sqlite=False)
-    return table, definition, head
-
-
-def _read_postgres_columns(ask: Ask, oid: int) -> tuple[str, list[tuple[Any, ...]]]:
-    """(the name of the table in SQL; of each column that again, its name and its definition)."""
-    columns = ask(
-        f"SELECT {oid}::regclass::text, attname, attname || ' ' || format_type(atttypid, atttypmod) "
-        "|| attnotnull::text FROM pg_catalog.pg_attribute "
-        f"WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-    )
-    table = columns[0][0] if columns else ask(f"SELECT {oid}::regclass::text")[0][0]
-    return table, columns
-
-
-def _hash_postgres_table(ask: Ask, name: str, definition: str, most_rows: int) -> str | None:
-    # The order of rows on the disk differs after each DELETE, so the hash does not depend on it.
-    [[rows, size, total]] = ask(
-        "SELECT count(*), coalesce(sum(length(one)), 0), sum(pg_catalog.hashtextextended(one, 0)::numeric) "
-        f"FROM (SELECT ROW(t.*)::text AS one FROM {name} t LIMIT {most_rows + 1}) rows"
-    )
-    if rows > most_rows or size > MOST_BYTES:
-        return None
-    return join_version(definition, rows, size, total)
+        # Or the text of a value depends on who asks.
+        for number, rows, size, total in ask(f"SELECT {', '.join(_SET_CONFIG)}; {hashes}"):
+            _, definition, head = tables[part[number]]
+            is_small = rows <= most_rows and size <= MOST_BYTES
+            version = join_version(definition, rows, size, total) if is_small else None
+            found[part[number]] = TableContent(version=version, head=head)
+    return found
 
 
 def read_head(

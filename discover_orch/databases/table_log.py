@@ -211,7 +211,9 @@ class TableLog:
     def look(self) -> None:
         """Find which tables there are, before `read_tables` outside of a step."""
 
-    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
+    def read_tables(
+        self, names: Iterable[str], most_rows: int, *, has_heads: bool = True
+    ) -> dict[str, TableContent]:
         """What those of these tables contain that can be read; one with more than so many rows has no version. Asked
         after `resolve`."""
         return {}

@@ -64,8 +64,12 @@ class ToolConnection:
         is_interrupted: Callable[[], bool] | None,
         warn: Callable[[Problem], None],
         version_rows: int = 0,
+        *,
+        is_remote: bool = False,
     ) -> None:
-        """Tables with at most `version_rows` rows have a version; with 0, no rows are read."""
+        """Tables with at most `version_rows` rows have a version; with 0, no rows are read. `is_remote`: the order for
+        a step may come twice."""
+        self._is_remote = is_remote
         self._mode, self._version_rows = mode, version_rows
         #: What the tables contain that the latest step has written.
         self.contents: dict[str, TableContent] = {}
@@ -171,7 +175,7 @@ class ToolConnection:
             self.transaction.begins_immediately = writes_alone
             self.transaction.add_record, self._attempt, self.record = None, None, ""
             if self.memory is not None and attempt is not None:
-                self.memory.refuse_committed(attempt)
+                self.memory.check(attempt, may_come_twice=self._is_remote)
                 self._attempt = attempt
             if self.tables is not None:
                 self.tables.begin_step()
@@ -327,7 +331,7 @@ class ToolConnection:
         self.begin(commits_by_itself=False)
         try:
             self.tables.look()
-            found = self.tables.read_tables(names, self._version_rows)
+            found = self.tables.read_tables(names, self._version_rows, has_heads=False)
         finally:
             self.end(keep=False)
         return {name: one.version or TOO_LARGE for name, one in found.items()}

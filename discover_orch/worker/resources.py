@@ -89,7 +89,12 @@ class Resources:
         self._call, self._loading = call, loading
         self._observer = observer
         self._connection = ToolConnection(
-            prepare.transaction, observer, is_interrupted, warn, prepare.table_version_rows
+            prepare.transaction,
+            observer,
+            is_interrupted,
+            warn,
+            prepare.table_version_rows,
+            is_remote=prepare.is_remote,
         )
         self._foreign_writes = None
         if observer is not None and not prepare.is_one_of_several:
