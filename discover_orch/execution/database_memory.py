@@ -1,4 +1,4 @@
-"""Asks the database what it remembers of the tools, and keeps it there.
+"""Asks the database what it remembers of the tools, and what their tables contain now, and keeps the memory there.
 
 A worker of its own asks, because only workers open databases. It runs no code of the user for a command that only
 looks. On a server it also holds the lock of the project for a run, as long as the worker lives.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
@@ -22,6 +21,7 @@ from discover_orch.model.success_record import Attempt, SuccessRecord
 from discover_orch.model.tool_events import ToolEnd
 from discover_orch.staleness.adoption import Record, adopt, is_of
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
+from discover_orch.staleness.database_file import choose_options
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.tool_result import ToolResult, latest_run
@@ -31,7 +31,9 @@ from discover_orch.state.sealed_files import read_flows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from discover_orch.execution.supervisor import Supervisor
+    from discover_orch.execution.database_question import AskingWorker
+    from discover_orch.planning.remaining_work import RemainingWork
+    from discover_orch.worker.protocol import Answer, Ask, Prepare
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -54,7 +56,8 @@ class DatabaseMemory:
         self._project, self._registry = project, registry
         self._runs, self._judges = runs, judges
         self._memory = Memory(project.root, registry)
-        self._keeper: Supervisor | None = None
+        self._worker: AskingWorker | None = None
+        self._holds_lock = False
 
     def ask(self, *, waits: bool = False) -> Asked:
         """Brings the memory in `.orch` up to date. `waits` for the lock."""
@@ -73,10 +76,12 @@ class DatabaseMemory:
         killed = find_killed(project, settles=self._runs)
         if not (killed or database.may_differ or self._is_of_another(database)):
             return Asked()
-        from discover_orch.execution import database_question  # few commands ask
+        from discover_orch.execution.database_question import cannot_ask  # few commands ask
         from discover_orch.execution.executors.worker_driver import build_prepare
         from discover_orch.worker.protocol import Ask
 
+        prepare = build_prepare(registry, project)
+        self._asking_worker().start(prepare, runs=self._runs)
         known = self._find_known()
         asked = Ask(
             project=project.project,
@@ -89,15 +94,11 @@ class DatabaseMemory:
             lock_name=_own_name() if self._runs else "",
             waits=waits,
         )
-        prepare = build_prepare(registry, project)
-        if self._runs:
-            answer, self._keeper = database_question.ask_and_hold(prepare, asked)
-        else:
-            answer = database_question.ask(prepare, asked)
+        answer = self._ask(prepare, asked, runs=self._runs)
         if answer.problem or (answer.holder and self._runs):
             # A run of all its tools says itself that the database cannot be used.
             has_warning = answer.problem and self._judges
-            said = (database_question.cannot_ask(answer.problem),) if has_warning else ()
+            said = (cannot_ask(answer.problem),) if has_warning else ()
             return Asked(holder=answer.holder, problems=said)
         if killed:
             database.note_settled(self._memory, _settle_run(project, killed, answer.records))
@@ -137,13 +138,68 @@ class DatabaseMemory:
                 memory.write(result)
             database.note_own_write(memory)
 
+    def look_at_tables(self, work: RemainingWork, *, is_run: bool = False) -> None:
+        """Notes in `work` what became of tables that tools left, as another program may have changed them. `is_run`: a
+        run follows, so this is remembered; else this runs no code of the user and writes no file."""
+        left, names = work.find_tables_left(), work.find_tables_to_read()
+        if not (left or names):
+            return
+        # Only PostgreSQL lists its tables; of a file, those are there that can be read.
+        wanted = {*names, *left} if work.current.database.path else names
+        prepare = self._prepare_to_look(work.current.database.path, is_run=is_run)
+        if prepare is None:
+            return
+        from discover_orch.worker.protocol import Ask
+
+        answer = self._ask(prepare, Ask(has_tables=True, tables=tuple(sorted(wanted))), runs=is_run)
+        if answer.problem:
+            return
+        if left:
+            there = answer.contents if answer.tables is None else answer.tables
+            work.note_tables(left, there, is_run=is_run)
+        if names:
+            work.note_contents(answer.contents, is_run=is_run)
+
+    def _prepare_to_look(self, path: str, *, is_run: bool) -> Prepare | None:
+        """None where the database must not be asked."""
+        from discover_orch.execution.executors.worker_driver import build_prepare
+
+        registry, project = self._registry, self._project
+        if not path:
+            has_own = not is_run and uses_get_connection(registry, project)
+            return None if has_own else build_prepare(registry, project)
+        options = choose_options(os.path.join(project.root, path))
+        if not options:
+            return None
+        return replace(
+            build_prepare(registry, project),
+            database=f"{options.partition(':')[0]}:///{path}?{options.partition(':')[2]}",
+            has_connection=False,
+            orchconf=None,
+            resources={},
+            pythonpath=(),
+        )
+
+    def _ask(self, prepare: Prepare, question: Ask, *, runs: bool) -> Answer:
+        """Until `close` the worker stays, for the next question and the lock. Before a run it must not keep a file."""
+        worker = self._asking_worker()
+        answer = worker.ask(prepare, question, runs=runs)
+        self._holds_lock |= answer.has_lock and not answer.holder
+        if runs and not self._holds_lock:
+            worker.close()
+        return answer
+
+    def _asking_worker(self) -> AskingWorker:
+        # Only now: a command that asks nothing loads nothing that runs.
+        from discover_orch.execution.database_question import AskingWorker
+
+        self._worker = self._worker or AskingWorker()
+        return self._worker
+
     def close(self) -> None:
         """Releases the lock."""
-        if self._keeper is not None:
-            from discover_orch.execution.database_question import release
-
-            release(self._keeper)
-            self._keeper = None
+        if self._worker is not None:
+            self._worker.close()
 
     def _find_known(self) -> dict[str, ToolResult]:
         """What is remembered, of all tools that ever were."""
@@ -273,4 +329,4 @@ def _settle_run(project: Project, record: RunRecord, found: Iterable[SuccessReco
 
 def _own_name() -> str:
     """Of this run, for those who find the project locked: the server keeps 63 bytes of it."""
-    return f"orch on {platform.node()[:40]}, pid {os.getpid()}"
+    return f"orch on {os.uname().nodename[:40]}, pid {os.getpid()}"

@@ -31,57 +31,77 @@ NOT_COMMITTED = (
 COMMITTED_NOTE = "was killed after its commit, according to the database: what it wrote there stays"
 
 
-def ask(prepare: Prepare, question: Ask, *, runs: bool = False) -> Answer:
-    """The answer of a worker of its own, or why there is none. Where no run follows that may call code of the user,
-    and nothing is to be written, it only looks."""
-    if not (runs or question.voids or question.records):
-        parts = read_database_url(prepare.database)
-        if isinstance(parts, SqliteUrl) and not parts.query:
-            # This makes no file.
-            prepare = replace(prepare, database=f"{prepare.database}?mode=rw")
-        prepare = replace(prepare, pythonpath=())
-    answer, keeper = ask_and_hold(prepare, question, runs=runs)
-    if keeper is not None:
-        release(keeper)
-    return answer
+class AskingWorker:
+    """Started for the first question, and kept for the next one that opens the database in the same way."""
+
+    def __init__(self) -> None:
+        self._worker: Supervisor | None = None
+        self._prepare: Prepare | None = None
+        self._late: Answer | None = None  # in place of the one that did not come in time
+
+    def start(self, prepare: Prepare, *, runs: bool) -> None:
+        """It gets ready while the question is prepared. Where no run follows (`runs`) that may call code of the user,
+        it only looks, and makes no file."""
+        if not runs:
+            parts = read_database_url(prepare.database)
+            if isinstance(parts, SqliteUrl) and not parts.query:
+                prepare = replace(prepare, database=f"{prepare.database}?mode=rw")
+            prepare = replace(prepare, pythonpath=())
+        prepare = replace(
+            prepare, transaction="tool", project="", raw_output=False, post_mortem=False
+        )
+        if self._worker is not None and self._prepare != prepare:
+            self.close()
+        self._prepare = prepare
+        if self._worker is None:
+            self._worker = Supervisor.start(adopts_orphans=False)
+            self._worker.send(prepare)
+
+    def ask(self, prepare: Prepare, question: Ask, *, runs: bool = False) -> Answer:
+        """The answer, or why there is none. It holds the lock of the project until it is closed, if it has got it."""
+        runs = runs or bool(question.voids or question.records)
+        longest = None if question.waits else LONGEST_ANSWER if runs else LONGEST_LOOK
+        is_asked_again = question.voids or question.records
+        deadline = time.monotonic() + (LONGEST_WAIT if is_asked_again else 0)
+        while self._late is None:
+            self.start(prepare, runs=runs)
+            assert self._worker is not None
+            self._worker.send(question)
+            answer = self._wait(self._worker, longest)
+            if answer.problem or answer.holder:
+                self.close()
+            if not answer.problem or time.monotonic() > deadline:
+                return answer
+            time.sleep(PAUSE)
+        return self._late
+
+    def close(self) -> None:
+        """Ends a worker that has answered, or has not answered in time."""
+        if self._worker is not None:
+            self._worker.send(Finish())
+            self._worker.close(LONGEST_CLOSE)
+            self._worker = None
+
+    def _wait(self, worker: Supervisor, longest: float | None) -> Answer:
+        deadline = None if longest is None else time.monotonic() + longest
+        while not worker.is_over:
+            left = 1.0 if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                self._late = Answer(problem=f"the database did not answer within {longest:g} s")
+                return self._late
+            for event in worker.events(left):
+                if isinstance(event, Answer):
+                    return event
+        return Answer(problem="the worker process ended before it answered")
 
 
-def ask_and_hold(
-    prepare: Prepare, question: Ask, *, runs: bool = True
-) -> tuple[Answer, Supervisor | None]:
-    """With the worker that holds the lock of the project until it is released, if it has got one."""
-    writes = bool(question.voids or question.records)
-    longest = None if question.waits else LONGEST_ANSWER if runs or writes else LONGEST_LOOK
-    deadline = time.monotonic() + (LONGEST_WAIT if writes else 0)
-    while True:
-        worker = Supervisor.start(adopts_orphans=False)
-        worker.send(replace(prepare, project="", raw_output=False, post_mortem=False))
-        worker.send(question)
-        answer = _wait_for(worker, longest)
-        if answer.has_lock and not answer.holder:
-            return answer, worker
-        release(worker)
-        if not answer.problem or time.monotonic() > deadline:
-            return answer, None
-        time.sleep(PAUSE)
-
-
-def release(worker: Supervisor) -> None:
-    """Ends a worker that has answered, or has not answered in time."""
-    worker.send(Finish())
-    worker.close(LONGEST_CLOSE)
-
-
-def _wait_for(worker: Supervisor, longest: float | None) -> Answer:
-    deadline = None if longest is None else time.monotonic() + longest
-    while not worker.is_over:
-        left = 1.0 if deadline is None else deadline - time.monotonic()
-        if left <= 0:
-            return Answer(problem=f"the database did not answer within {longest:g} s")
-        for event in worker.events(left):
-            if isinstance(event, Answer):
-                return event
-    return Answer(problem="the worker process ended before it answered")
+def ask(prepare: Prepare, question: Ask) -> Answer:
+    """The answer of a worker to this question alone."""
+    worker = AskingWorker()
+    try:
+        return worker.ask(prepare, question)
+    finally:
+        worker.close()
 
 
 def settle_event(

@@ -30,6 +30,7 @@ from discover_orch.state.lock import LockHolder, ProjectLock, find_holder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from discover_orch.execution.database_memory import DatabaseMemory
     from discover_orch.planning.remaining_work import RemainingWork
 
 #: Shows warnings to the user, or keeps them.
@@ -120,10 +121,11 @@ class DatabaseBusy(UsageError):
 def look_ahead(view: ProjectView, request: Request) -> ReadyRun:
     """What a run would do now. Raises OrchError."""
     planned = _plan(view, request)
-    with ask_database(planned.view, request, lambda _: None, runs=False) as view:
+    with ask_database(planned.view, request, lambda _: None, runs=False) as (view, database):
         if view is not planned.view:
             planned = _plan(view, request)
-    ready = _with_removal(_without_checks(_find_remaining(planned, asks_database=False)))
+        remaining = _find_remaining(planned, database, is_run=False)
+    ready = _with_removal(_without_checks(remaining))
     _refuse(ready)
     return ready
 
@@ -137,16 +139,17 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
             planned = replace(
                 planned, view=replace(planned.view, sources=SourceFiles(view.project))
             )
-        with ask_database(planned.view, request, note, runs=_needs_database(planned)) as view:
+        runs = _needs_database(planned)
+        with ask_database(planned.view, request, note, runs=runs) as (view, database):
             if view is not planned.view:
                 planned = _plan(view, request)
             if request.is_partial:
-                planned = _find_remaining(planned, asks_database=True)
+                planned = _find_remaining(planned, database, is_run=True)
             elif _may_use_changed_tables(planned):
-                from discover_orch.execution.table_query import look_at_tables
                 from discover_orch.planning.remaining_work import RemainingWork
 
-                look_at_tables(RemainingWork(planned.view, request.values), is_run=True)
+                work = RemainingWork(planned.view, request.values)
+                database.look_at_tables(work, is_run=True)
             planned = _with_removal(_without_checks(planned))
             _refuse(planned)
             yield planned
@@ -157,15 +160,14 @@ def read_status(
 ) -> tuple[RemainingWork, frozenset[str]]:
     """The state of the tools, compared with what a run would use for this request, and which of them were asked for.
     Raises OrchError."""
-    from discover_orch.execution.table_query import look_at_tables
     from discover_orch.planning.remaining_work import RemainingWork
 
     view = use_choices(view, request)
     chosen = project_view.select_readable(view, request.targets, request.exclude)
     project_view.refuse_wrong(view, chosen, request.values)
-    with ask_database(view, request, note, runs=False) as known:
+    with ask_database(view, request, note, runs=False) as (known, database):
         work = RemainingWork(known, request.values)
-        look_at_tables(work)
+        database.look_at_tables(work)
         return work, chosen
 
 
@@ -175,18 +177,15 @@ def open_memory(
 ) -> Iterator[tuple[RemainingWork, Callable[[Iterable[str]], None]]]:
     """The state of the tools, while no run can begin, and what keeps that of some tools in the database after it was
     changed. Raises OrchError."""
-    from discover_orch.execution.database_memory import DatabaseMemory
-    from discover_orch.execution.table_query import look_at_tables
     from discover_orch.planning.remaining_work import RemainingWork
 
     with (
         hold_lock(view.project.root, request, note),
-        ask_database(view, request, note, runs=True) as known,
+        ask_database(view, request, note, runs=True) as (known, database),
     ):
         work = RemainingWork(known, request.values)
-        look_at_tables(work, is_run=True)
-        memory = DatabaseMemory(known.project, known.registry, runs=True)
-        yield work, memory.keep_accepted
+        database.look_at_tables(work, is_run=True)
+        yield work, database.keep_accepted
 
 
 def use_choices(view: ProjectView, request: Request) -> ProjectView:
@@ -207,12 +206,9 @@ def use_choices(view: ProjectView, request: Request) -> ProjectView:
 @contextlib.contextmanager
 def ask_database(
     view: ProjectView, request: Request, note: Note, *, runs: bool
-) -> Iterator[ProjectView]:
+) -> Iterator[tuple[ProjectView, DatabaseMemory]]:
     """The project as it is known once the database was asked what it remembers of the tools. If it `runs`, no other
     run can use that database meanwhile, where it is on a server. Raises OrchError, also if another one does."""
-    if view.project.memory != "database":
-        yield view
-        return
     from discover_orch.execution.database_memory import DatabaseMemory, closing
 
     judges = not runs or request.is_partial
@@ -230,7 +226,7 @@ def ask_database(
             note([busy.waiting])
             asked = memory.ask(waits=True)
         note(asked.problems)
-        yield project_view.read_again(view) if asked.has_changed else view
+        yield project_view.read_again(view) if asked.has_changed else view, memory
 
 
 def _plan(view: ProjectView, request: Request) -> ReadyRun:
@@ -284,10 +280,8 @@ def _refuse_conflicts(request: Request) -> None:
             raise UsageError.of("usage", message, hint)
 
 
-def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
-    """The part of the plan that has to run, or what another run left. `asks_database`: a run follows, so tables on a
-    server are looked for."""
-    from discover_orch.execution.table_query import look_at_tables
+def _find_remaining(planned: ReadyRun, database: DatabaseMemory, *, is_run: bool) -> ReadyRun:
+    """The part of the plan that has to run, or what another run left. `is_run`: a run follows."""
     from discover_orch.planning.remaining_work import RemainingWork  # not needed by a plain run
 
     request, view, plan, record = planned.request, planned.view, planned.plan, None
@@ -296,9 +290,9 @@ def _find_remaining(planned: ReadyRun, *, asks_database: bool) -> ReadyRun:
 
         record = find_run_to_resume(view.project.root, request.resume or None)
     work = RemainingWork(view, request.values)
-    if asks_database:  # also where nothing is left to run
+    if is_run:  # also where nothing is left to run
         work.memory.settle_moves()
-    look_at_tables(work, is_run=asks_database)
+    database.look_at_tables(work, is_run=is_run)
     if request.resume is not None:
         plan = plan_resumed(record, work)
     elif request.changed:

@@ -198,7 +198,7 @@ class WatchLoop:
             for problem in problems:
                 self._outbox.add_note(problem)
 
-        with ask_database(watched.view, Request(), note, runs=True) as known:
+        with ask_database(watched.view, Request(), note, runs=True) as (known, _):
             if known is not watched.view:
                 watched.note_run(watched.registry.order)
             self._busy = ""
