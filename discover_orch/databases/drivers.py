@@ -70,15 +70,6 @@ def choose_log(
     return DuckdbLog(conn, note_attach)
 
 
-def list_tables(conn: Any) -> tuple[str, ...] | None:
-    """The tables and views of a PostgreSQL database, as they are shown; None for any other connection."""
-    if find_kind(conn) != "psycopg":
-        return None
-    from discover_orch.databases.postgres_tables import list_tables
-
-    return list_tables(conn)
-
-
 def locks_out_others(conn: Any) -> bool:
     """Whether no other process can open the database as long as this connection is open."""
     if find_kind(conn) != "duckdb":

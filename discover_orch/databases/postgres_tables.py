@@ -345,15 +345,19 @@ class PostgresLog(TableLog):
         ask("ROLLBACK TO SAVEPOINT orch_versions; RELEASE SAVEPOINT orch_versions")
         return found
 
-    def look(self) -> None:
-        self._ask()
+    def look(self) -> tuple[str, ...] | None:
+        self._note(ask_use(self._conn))
+        shown = {oid: one.shown for oid, one in self._last.items() if one.name is not None}
+        return *shown.values(), *find_definitions(self._objects, shown)
 
     def _ask(self) -> None:
         """Note what was read since the last time. Where the transaction has failed, that is lost."""
         if self._conn.info.transaction_status not in (IDLE, INTRANS):
             self._is_unclear |= self._is_unasked
             return
-        use = ask_use(self._conn)
+        self._note(ask_use(self._conn))
+
+    def _note(self, use: Use) -> None:
         self._is_unasked = False
         self._path.update(dict.fromkeys(use.path))
         self._schemas.update(dict.fromkeys(use.schemas))
@@ -463,12 +467,3 @@ def _with_parents(oids: Iterable[int], *known: Mapping[int, Table]) -> set[int]:
 def _find_quoted(message: str | None) -> str:
     found = _QUOTED.search(message or "")
     return found[1] if found else ""
-
-
-def list_tables(conn: Any) -> tuple[str, ...]:
-    """The tables, views and objects of the database, as they are shown."""
-    with conn.transaction():
-        use = ask_use(conn)
-        objects = ask_objects(conn, use)
-    shown = {one.oid: one.shown for one in use.tables if one.name is not None}
-    return *shown.values(), *find_definitions(objects, shown)

@@ -208,8 +208,10 @@ class TableLog:
         """Whether it has written, as far as that is known."""
         return False
 
-    def look(self) -> None:
-        """Find which tables there are, before `read_tables` outside of a step."""
+    def look(self) -> tuple[str, ...] | None:
+        """Find which tables, views and objects there are, before `read_tables` outside of a step; None where they are
+        not listed."""
+        return None
 
     def read_tables(
         self, names: Iterable[str], most_rows: int, *, has_heads: bool = True

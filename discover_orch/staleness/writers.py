@@ -117,7 +117,7 @@ class Writers:
 
     def _find(self, key: Key) -> list[Writer]:
         rows = self._rows
-        if not key.startswith("table:") or is_table_list(key):
+        if not _is_table(key):
             return rows.get(key, [])
         start = database_of(key)
         if key != start + WHOLE:
@@ -128,8 +128,7 @@ class Writers:
     @cached_property
     def _tables(self) -> Mapping[str, list[Key]]:
         """The tables of each database, without the lists of tables."""
-        keys = (one for one in self._rows if one.startswith("table:") and not is_table_list(one))
-        return _grouped((database_of(one), one) for one in keys)
+        return _grouped((database_of(one), one) for one in self._rows if _is_table(one))
 
     @cached_property
     def of_several(self) -> list[Key]:
@@ -220,14 +219,14 @@ class Writers:
     def may_be_edited(self, key: Key) -> bool:
         """Whether another program has written to the database since, and what a table contains that had a version is
         not known."""
-        last = self.last(key) if key.startswith("table:") else None
+        last = self.last(key) if _is_table(key) else None
         has_version = last is not None and bool(last.write.version)
         return last is not None and has_version and self.version(key, last) is None
 
     def find_edit(self, key: Key) -> str | None:
         """The version that a table has now, if another program has changed it since its last writer; None where that
         is not so, or not known."""
-        last = self.last(key) if key.startswith("table:") else None
+        last = self.last(key) if _is_table(key) else None
         if last is None or last.write.mark == ABSENT or last.write.version is None:
             return None
         now = self._content_of(key, last.write.seq)
@@ -239,6 +238,11 @@ def _grouped(pairs: Iterable[tuple[str, Key]]) -> dict[str, list[Key]]:
     for group, key in pairs:
         found.setdefault(group, []).append(key)
     return found
+
+
+def _is_table(key: Key) -> bool:
+    """Not a list of tables, which has no content and which each tool that makes a table writes."""
+    return key.startswith("table:") and not is_table_list(key)
 
 
 def _number_of(writer: Writer) -> Seq:

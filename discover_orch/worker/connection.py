@@ -324,17 +324,17 @@ class ToolConnection:
     def _is_closed(self) -> bool:
         return self.transaction is None or self.transaction.is_closed()
 
-    def read_tables(self, names: Iterable[str]) -> dict[str, str]:
-        """The versions of these tables, as of `TableLog.read_tables`, outside of any step."""
+    def look_at_tables(self, names: Iterable[str]) -> tuple[tuple[str, ...] | None, dict[str, str]]:
+        """Outside of any step: which tables there are, as of `TableLog.look`, and the versions of these."""
         if self.tables is None:
-            return {}
+            return None, {}
         self.begin(commits_by_itself=False)
         try:
-            self.tables.look()
+            there = self.tables.look()
             found = self.tables.read_tables(names, self._version_rows, has_heads=False)
         finally:
             self.end(keep=False)
-        return {name: one.version or TOO_LARGE for name, one in found.items()}
+        return there, {name: one.version or TOO_LARGE for name, one in found.items()}
 
     def remove_tables(self, order: RunStep) -> tuple[str, ...]:
         """As `removal.remove_tables`, once the transaction of the step has begun; what was dropped."""

@@ -166,16 +166,11 @@ class Resources:
         record, self._connection.record = self._connection.record, ""
         return record
 
-    def list_tables(self) -> tuple[str, ...] | None:
-        """The tables and views of a PostgreSQL database, as they are shown; None for any other database."""
-        from discover_orch.databases.drivers import list_tables
-
-        return list_tables(find_driver_connection(self.open([CONN])[CONN]))
-
-    def read_tables(self, names: Iterable[str]) -> dict[str, str]:
-        """The versions of those of these tables that can be read; "?" for one that has too many rows."""
+    def look_at_tables(self, names: Iterable[str]) -> tuple[tuple[str, ...] | None, dict[str, str]]:
+        """Which tables there are, where they are listed, and the versions of these that can be read; "?" for one that
+        has too many rows."""
         self.open([CONN])
-        return self._connection.read_tables(names) if names else {}
+        return self._connection.look_at_tables(names)
 
     def end_transaction(
         self, keep: bool, before_commit: Callable[[], None] | None = None

@@ -190,8 +190,7 @@ class Worker:
             try:
                 answer = self._resources.ask_memory(order) if order.project else Answer()
                 if order.has_tables:
-                    contents = self._resources.read_tables(order.tables)
-                    tables = self._resources.list_tables()
+                    tables, contents = self._resources.look_at_tables(order.tables)
                     answer = replace(answer, tables=tables, contents=contents)
             except Exception as error:
                 answer = Answer(problem=str(error) or type(error).__name__)
