@@ -1,7 +1,7 @@
 """Which code may keep what it reads, so that the next tool of the worker finds it and reads nothing.
 
 This is decided once for each code object, by its instructions and what it names, without looking at what is kept. Code
-may keep what it reads if a cache decorates it, if it stores a global or an attribute or into a container in one, if it
+may keep what it reads if a decorator may, other than a cache of `functools`, if it stores a global or an attribute or into a container in one, if it
 has a closure with a container or an object, or if it stores into a container at the top of a module. A constructor
 may store attributes: whoever keeps the new object is on the stack too. What is read while code of an object's class
 runs may be kept by the object, so that it counts for the module that has the object at its top: also an object of a
@@ -10,6 +10,7 @@ library, such as the environment of a template language.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections import deque
@@ -57,6 +58,7 @@ PLAIN = (
     FunctionType,
     ModuleType,
 )
+CACHED: type = functools._lru_cache_wrapper
 GIVEN = "a container that code stores into which it was given"  # in place of a class
 _ALWAYS: frozenset[str] = frozenset()
 _dict_of: Any = type.__dict__["__dict__"].__get__
@@ -200,7 +202,9 @@ class KeepingCode:
             found = found.__func__
         if found is None or isinstance(found, property):
             return False
-        if not isinstance(found, FunctionType):  # as `functools.lru_cache` makes
+        while type(found) is CACHED and found in self._project.caches:
+            found = found.__wrapped__  # type: ignore[attr-defined]  # what these keep is gone before the next tool
+        if not isinstance(found, FunctionType):
             return True
         held = (
             *(one.cell_contents for one in found.__closure__ or ()),

@@ -359,9 +359,10 @@ def follow_packages(project: ProjectCode, state: ProcessState) -> None:
             or project.includes(path)
         ):
             exec_plainly(loader, module)
-            return
-        with state.changed_by(PACKAGES):
-            exec_plainly(loader, module)
+        else:
+            with state.changed_by(PACKAGES):
+                exec_plainly(loader, module)
+        state.note_generator(module.__name__)
 
     _hide_from_tracebacks(exec_module)
     _LoaderBasics.exec_module = exec_module

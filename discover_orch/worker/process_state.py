@@ -1,5 +1,5 @@
 """The state of the process that each tool begins with: working directory, environment, `sys.path`, signals, logging,
-warnings, locale.
+warnings, locale, global generators of random numbers, caches of `functools` in the project's code.
 
 What `run()` changes is undone. What a module of the project changes while it is loaded, or a resource while it is
 opened, is recorded as a difference. It holds for each tool whose code includes the module or that takes the resource,
@@ -24,8 +24,10 @@ from _signal import getsignal  # type: ignore[import-not-found]  # without the e
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
+
+    from discover_orch.worker.project_code import ProjectCode
 
     State = dict[str, dict[Any, Any]]  # part → name → value
     #: (part, name) → the value before and after.
@@ -48,8 +50,8 @@ ORDINARY_ROOT = ORDINARY | {"level": logging.WARNING}
 class ProcessState:
     """The state that each tool starts with; a context manager around each tool."""
 
-    def __init__(self, root: str, crash_fd: int) -> None:
-        self._root = root
+    def __init__(self, project: ProjectCode, crash_fd: int) -> None:
+        self._project, self._root = project, project.root
         self._modules = sys.modules.copy()
         self._crash_fd = crash_fd
         self._environ = os.environ
@@ -71,6 +73,13 @@ class ProcessState:
         self._asked: list[tuple[str, str | None]] = []
         self._has_asked_for_logging = False
         self._follow_logging()
+        for name in GENERATORS:
+            self.note_generator(name)
+
+    def note_generator(self, module: str) -> None:
+        """This module, if it has one, has just made its global generator: nobody has seeded it."""
+        if module in GENERATORS and module in sys.modules:
+            _note_unseeded(module)
 
     def note_base(self) -> None:
         """What is there now, and the root, is what every tool starts with."""
@@ -92,8 +101,29 @@ class ProcessState:
             for owners, changes in self._recorded:
                 if not self._included.isdisjoint(owners):
                     _apply(state, changes)
-            _write(self._base, state)
+            self._write(self._base, state)
             self._last = state
+
+    def begin_run(self, module: str) -> None:
+        """All is loaded and opened. The generators become as the last has left them that would have changed them if
+        the tool of this module were alone."""
+        found = [
+            (owners[-1], changes)
+            for owners, changes in self._recorded
+            if not self._included.isdisjoint(owners)
+            and any(part == "generators" for part, _ in changes)
+        ]
+        if len({owner for owner, _ in found}) < 2:
+            return  # it is
+        order = self._project.find_load_order(module)
+        places = {path: place for place, path in enumerate(order)}
+        found.sort(key=lambda one: places.get(one[0], len(places)))  # a resource comes after
+        state = _copy(self._base)
+        for _, changes in found:
+            _apply(state, changes)
+        now = self._read()
+        self._write(now, now | {"generators": state["generators"]})
+        self._last = self._read()
 
     def begin_closing(self) -> None:
         """Resources are closed: they find what they have set, and what their modules have."""
@@ -113,7 +143,7 @@ class ProcessState:
             state = _copy(self._last)
             for changes in found:
                 _apply(state, changes)
-            _write(self._last, state)
+            self._write(self._last, state)
             self._last = state
 
     def __exit__(self, *details: object) -> None:
@@ -126,7 +156,7 @@ class ProcessState:
             os.environ = self._environ  # noqa: B003
         now = self._read()
         if now != self._base:
-            _write(now, self._base)
+            self._write(now, self._base)
         os.umask(self._umask)
         faulthandler.enable(self._crash_fd, all_threads=False)
 
@@ -168,6 +198,10 @@ class ProcessState:
         if self._last is before or not self._owners:  # else `run()` has changed it
             return
         changes = _compare(before, self._last)
+        for cache in [name for part, name in changes if part == "caches"]:
+            del changes["caches", cache]
+            if cache not in before["caches"]:  # as other things that modules keep, this stays
+                self._project.caches[cache] = self._last["caches"].pop(cache)
         self._changed_loggers.update(name[0] for part, name in changes if part == "loggers")
         if self.is_loading_package:
             self._base = _copy(self._base)
@@ -238,10 +272,46 @@ class ProcessState:
             "disable": root.manager.disable,
             "locale": _locale.setlocale(_locale.LC_ALL, None),
         }
-        if {"variables": variables, "loggers": loggers, "settings": settings} == self._last:
+        state: State = {
+            "variables": variables,
+            "loggers": loggers,
+            "settings": settings,
+            "generators": _read_generators(),
+            "caches": self._read_caches(),
+        }
+        if state == self._last:
             return self._last
         settings |= {"path": sys.path[:], "filters": warnings.filters[:]}
-        return {"variables": variables.copy(), "loggers": loggers, "settings": settings}
+        return state | {"variables": variables.copy()}
+
+    def _read_caches(self) -> dict[Any, int]:
+        """Those that hold something else than when they were loaded, by how often they did not know a result."""
+        return {
+            cache: misses
+            for cache, usual in [*self._project.caches.items()]
+            if (misses := cache.cache_info().misses) != usual
+        }
+
+    def _write(self, present: State, wanted: State) -> None:
+        """Make the process as `wanted`; it is as `present`."""
+        changes = _compare(present, wanted)
+        for (part, name), (_, value) in changes.items():
+            if part == "variables":
+                if value is ABSENT:
+                    del os.environb[name]
+                else:
+                    os.environb[name] = value
+            elif part == "loggers":
+                _set_logger(name[0], name[1], value)
+            elif part == "settings":
+                _SETTERS[name](value)
+            elif part == "generators":
+                _set_generator(name, value)
+            elif part == "caches":  # one cannot take out what a tool has added
+                name.cache_clear()
+                self._project.caches[name] = 0
+        if ("variables", b"TZ") in changes:
+            time.tzset()
 
     def restore_modules(self) -> None:
         """Put back the modules that were there at first, if the tool has cleared `sys.modules`."""
@@ -308,23 +378,6 @@ def _merge(present: Any, old: Any, new: Any) -> Any:
     return [*before, *kept, *came[len(before) :]] or ABSENT
 
 
-def _write(present: State, wanted: State) -> None:
-    """Make the process as `wanted`; it is as `present`."""
-    changes = _compare(present, wanted)
-    for (part, name), (_, value) in changes.items():
-        if part == "variables":
-            if value is ABSENT:
-                del os.environb[name]
-            else:
-                os.environb[name] = value
-        elif part == "loggers":
-            _set_logger(name[0], name[1], value)
-        elif part == "settings":
-            _SETTERS[name](value)
-    if ("variables", b"TZ") in changes:
-        time.tzset()
-
-
 def _set_logger(logger: logging.Logger, name: str, value: Any) -> None:
     held: Any = vars(logger)[name]
     if value is ABSENT:
@@ -366,6 +419,64 @@ _SETTERS: Mapping[str, Callable[[Any], object]] = {
     "disable": logging.disable,
     "locale": _set_locale,
 }
+
+
+def _read_random(module: Any) -> tuple[Any, ...]:
+    _, words, gauss = module.getstate()
+    return words[:-1], words[-1], gauss
+
+
+def _read_numpy(module: Any) -> tuple[Any, ...]:
+    held = module.get_state(legacy=False)
+    state = held.pop("state")
+    return state["key"].tobytes(), {**held, "pos": state["pos"]}
+
+
+def _set_random(module: Any, state: tuple[Any, ...]) -> None:
+    words, place, gauss = state
+    module.setstate((3, (*words, place), gauss))
+
+
+def _set_numpy(module: Any, state: tuple[Any, ...]) -> None:
+    words, others = state
+    key = memoryview(words).cast("I").tolist()
+    module.set_state({**others, "state": {"key": key, "pos": others["pos"]}})
+
+
+#: What reads and sets the generator that a module has for all: its words, and the rest.
+GENERATORS: Mapping[str, Sequence[Callable[..., Any]]] = {
+    "random": (_read_random, _set_random),
+    "numpy.random": (_read_numpy, _set_numpy),
+}
+#: The words that a generator has before somebody seeds it. They are others each time that 624 of them were used.
+_unseeded: dict[str, Any] = {}
+
+
+def _note_unseeded(name: str) -> None:
+    module: Any = sys.modules[name]
+    module.random()  # the first number makes new words
+    _unseeded[name] = GENERATORS[name][0](module)[0]
+
+
+def _read_generators() -> dict[str, Any]:
+    """Those that somebody has seeded."""
+    found = {}
+    for name, words in _unseeded.items():
+        with contextlib.suppress(Exception):  # it was removed, or replaced by one of another kind
+            state = GENERATORS[name][0](sys.modules[name])
+            if state[0] != words:
+                found[name] = state
+    return found
+
+
+def _set_generator(name: str, state: Any) -> None:
+    with contextlib.suppress(Exception):
+        module: Any = sys.modules[name]
+        if state is not ABSENT:
+            GENERATORS[name][1](module, state)
+        else:  # each tool draws other numbers, as it does alone
+            module.seed()
+            _note_unseeded(name)
 
 
 def find_threads() -> tuple[str, ...]:

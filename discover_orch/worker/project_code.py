@@ -7,11 +7,13 @@ the system, and orch are not.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, FunctionType, ModuleType
 
 from discover_orch.model.search_path import (
@@ -28,9 +30,6 @@ from discover_orch.worker.observed_paths import ObservedPaths
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-CACHED: type = functools._lru_cache_wrapper
 
 
 class ProjectCode:
@@ -50,8 +49,11 @@ class ProjectCode:
         self._shown: dict[str, str] = {}
         #: The modules that were loaded, with their paths as reported.
         self.modules: dict[str, str] = {}
+        self._codes: dict[str, CodeType] = {}  # of these modules
         self._new_modules: set[str] = set()  # those of this step
-        self._caches: list[Any] = []  # of functions of the project, by `functools`
+        #: The caches of `functools` that code of the project has made, and how often each did not know a result when
+        #: all was loaded. They are emptied before each tool (`process_state`).
+        self.caches: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         #: The code of this step, as it is reported. `note_included` is called with what comes to it.
         self._included: set[str] = set()
         self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
@@ -108,16 +110,12 @@ class ProjectCode:
     def begin_step(self, code: Iterable[str]) -> None:
         """A step begins. `code` are the files that it includes, as far as they are known."""
         self._included = {*code}
-        for name in self._new_modules:
-            if (module := sys.modules.get(name)) is not None:
-                self._caches += _find_caches(module)
         self._new_modules.clear()
-        for one in self._caches:  # so that each tool reads by itself what they hold
-            one.cache_clear()
 
     def note_import(self, module: str, path: str, code: CodeType) -> None:
         """A module of the project is about to run for the first time. What it imports may be loaded already."""
         self.modules[module] = self.show(path)
+        self._codes[module] = code
         self._new_modules.add(module)
         self.include(code.co_names)
 
@@ -145,6 +143,48 @@ class ProjectCode:
     def find_old_modules(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of these that are modules of the project, and that an earlier step has loaded."""
         return tuple(one for one in names if one in self.modules and one not in self._new_modules)
+
+    def find_load_order(self, module: str) -> list[str]:
+        """The files of the modules that importing this one loads where none is loaded yet, in this order."""
+        found: dict[str, None] = {}
+        seen: set[str] = set()
+
+        def load(name: str) -> None:
+            names = name.split(".")
+            for one in (".".join(names[: count + 1]) for count in range(len(names))):
+                if one not in seen and (code := self._codes.get(one)) is not None:
+                    seen.add(one)
+                    for imported in _find_imports(one, code):
+                        load(imported)
+                    found[self.modules[one]] = None
+
+        load(module)
+        return [*found]
+
+    def follow_caches(self) -> None:
+        """From now on, note the caches that code of the project makes."""
+        original: Any = functools.lru_cache
+
+        @functools.wraps(original)
+        def lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
+            frame: FrameType | None = sys._getframe(1)
+            if frame is not None and frame.f_globals is vars(functools):  # `functools.cache`
+                frame = frame.f_back
+            made = original(maxsize, typed)
+            if frame is None or not self.find_file(frame.f_code):
+                return made
+            if callable(maxsize):  # the function itself
+                self.caches[made] = 0
+                return made
+
+            def decorate(function: Any) -> Any:
+                cached = made(function)
+                self.caches[cached] = 0
+                return cached
+
+            return decorate
+
+        functools.lru_cache = lru_cache
 
     def follow_import_module(self) -> None:
         """From now on, note the modules that are imported by name."""
@@ -191,9 +231,16 @@ class ProjectCode:
         return self._is_venv[folder]
 
 
-def _find_caches(module: ModuleType) -> list[Any]:
-    """The functions of a module, and the methods of its classes, whose results `functools` keeps."""
-    values = [*vars(module).values()]
-    for holder in [one for one in values if isinstance(one, type)]:
-        values += vars(holder).values() if holder.__module__ == module.__name__ else ()
-    return [one for one in values if type(one) is CACHED]
+def _find_imports(module: str, code: CodeType) -> Iterator[str]:
+    """The modules that the code of this module may import while it is executed."""
+    from modulefinder import ModuleFinder  # few projects have two modules that seed
+
+    has_path = hasattr(sys.modules.get(module), "__path__")
+    package = module if has_path else module.rpartition(".")[0]
+    for kind, found in ModuleFinder.scan_opcodes(None, code):  # type: ignore[arg-type]
+        if kind.endswith("import"):
+            *level, names, name = found
+            with contextlib.suppress(ImportError):  # it goes beyond its packages
+                home = importlib.util.resolve_name("." * sum(level) + name, package)
+                yield home
+                yield from (f"{home}.{one}" for one in names or ())

@@ -118,7 +118,7 @@ class Worker:
         os.environ[INSIDE] = prepare.root
         name_secrets(prepare.secrets)
         database = "" if prepare.has_connection else find_path(prepare.database, prepare.root)
-        self._baseline = ProcessState(prepare.root, channel.messages_fd)
+        self._baseline = ProcessState(project, channel.messages_fd)
         self._project = project
         self._loader = Loader(project, lambda path: self._loading(project.show(path)))
         self._loader.install()
@@ -128,6 +128,7 @@ class Worker:
         self._observer.audit.note_variable = self._tell_secrets
         self._observer.environment.note_question = self._baseline.note_question
         project.follow_import_module()
+        project.follow_caches()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
         self._debugger.note_stop = self._observer.ran.pause
@@ -349,6 +350,7 @@ class Worker:
         self._removed = self._resources.remove_tables(order)
         given = {**named, **opened} if order.checks else {}
         first = [named.pop(name) for name in positional_only if name in named]
+        self._baseline.begin_run(order.module)
         returned = call(run, *first, **named)
         refuse_generator(returned)
         metrics = read_metrics(returned)
