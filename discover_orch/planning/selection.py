@@ -25,6 +25,7 @@ from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
     Problem,
+    Severity,
     UsageError,
     nearest,
 )
@@ -191,20 +192,35 @@ class _Resolver:
             return self._resolve_tool(rest, word)
         stage = registry.stage(core)
         if stage is not None and (stage.tools or not registry.names.find(core)):
-            if {*registry.names.find(core)}.difference(stage.tools):
-                message = f'"{core}" is a stage here, and the tool {core} is not in it'
-                hint = f"write tool:{core} for the tool, or stage:{core} to say so"
-                self.notes.append(
-                    Problem(code="stage-or-tool", message=message, hint=hint, severity="warning")
-                )
+            self._note_tool(core, stage.tools)
             return self._resolve_stage(core)
         if core in registry.groups:
-            return self._resolve_group(core, groups)
+            found = self._resolve_group(core, groups)
+            self._note_tool(core, found, "group")
+            return found
         if GLOB_CHARACTERS & set(core) and "/" not in core:
             return self._resolve_glob(core)
         if any(core in one.stages for one in registry.broken):
             return self._resolve_stage(core)
         return self._resolve_tool(core, word)
+
+    def _note_tool(self, word: str, chosen: tuple[str, ...], kind: str = "stage") -> None:
+        """Says that this word, which means a stage or a group, is the name of a tool too."""
+        found = self._registry.names.find(word)
+        if not found or found == chosen:
+            return
+        if set(found) <= set(chosen):
+            severity: Severity = "note"
+            message = f'"{word}" is a {kind} of {len(chosen)} tools here, not the tool {word} alone'
+        else:
+            severity = "warning"
+            message = f'"{word}" is a {kind} here, and the tool {word} is not in it'
+        hint = f"write tool:{word} for the tool"
+        if kind == "stage":
+            hint += f", or stage:{word} to say so"
+        self.notes.append(
+            Problem(code=f"{kind}-or-tool", message=message, hint=hint, severity=severity)
+        )
 
     def _resolve_stage(self, name: str) -> tuple[str, ...]:
         broken = [one for one in self._registry.broken if one.could_be_in(name)]
