@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1  # numbers of <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER = 36
 SWEEP_TIME = 0.5  # seconds
+TIME_FOR_LIBRARIES = 1.0  # seconds for their threads to end by themselves
 BUFFERED_FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 IS_LINUX = sys.platform == "linux"
 #: An open file that lists the children of the main thread, -1 where there is none.
@@ -73,6 +74,19 @@ def end_after_parent(life: int, me: int) -> None:
     if os.getpgrp() == me:
         os.killpg(me, signal.SIGKILL)
     os.kill(me, signal.SIGKILL)
+
+
+def end_late() -> None:
+    """End this process if threads of libraries keep it: its work is done, and nobody could do anything about it.
+
+    Runs in a thread of its own.
+    """
+    time.sleep(TIME_FOR_LIBRARIES)
+    sweep(set(), 0)
+    for file in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            file.flush()
+    os._exit(0)
 
 
 def end_process(kept: dict[str, ModuleType]) -> None:

@@ -22,6 +22,8 @@ import time
 import warnings
 from _signal import getsignal  # type: ignore[import-not-found]  # without the enums of `signal`
 
+from discover_orch.model.search_path import INSTALLED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -479,10 +481,24 @@ def _set_generator(name: str, state: Any) -> None:
             _note_unseeded(name)
 
 
-def find_threads() -> tuple[str, ...]:
-    """Names of threads that keep the interpreter from ending."""
+def find_threads(project: ProjectCode) -> tuple[list[str], bool]:
+    """The names of threads that keep the interpreter from ending, and whether there are others, of which nobody can
+    say in the project that they are to end: only code of installed packages runs in them."""
     threading = sys.modules.get("threading")
     if threading is None:
-        return ()
-    main = threading.main_thread()
-    return tuple(one.name for one in threading.enumerate() if one is not main and not one.daemon)
+        return [], False
+    main, frames = threading.main_thread(), sys._current_frames()
+    names, has_others = [], False
+    for one in threading.enumerate():
+        if one is not main and not one.daemon:
+            files = []
+            frame = frames.get(one.ident)
+            while frame is not None:
+                files.append(frame.f_code.co_filename)
+                frame = frame.f_back
+            is_installed = any(part in file for file in files for part in INSTALLED)
+            if is_installed and not any(map(project.find_path, files)):
+                has_others = True
+            else:
+                names.append(one.name)
+    return names, has_others

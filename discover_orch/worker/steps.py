@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import os
@@ -28,6 +29,7 @@ from discover_orch.model.tool_events import (
     TransactionEnded,
 )
 from discover_orch.worker.channel import Capture, Channel
+from discover_orch.worker.child_processes import end_late
 from discover_orch.worker.connection import ResourceProblem
 from discover_orch.worker.debugger import Debugger, NoTerminal
 from discover_orch.worker.interrupts import Interrupts
@@ -505,7 +507,10 @@ class Worker:
             )
             self._channel.send(_note_unclosed(f"closing {name}", failure))
         if is_asked:
-            self._channel.send(Closed(threads=find_threads()))
+            threads, has_others = find_threads(self._project)
+            self._channel.send(Closed(threads=tuple(threads)))
+            if has_others and not threads:
+                _thread.start_new_thread(end_late, ())
 
 
 def _no_rights_hint(program: str, path: str) -> str:

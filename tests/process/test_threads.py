@@ -127,3 +127,60 @@ def test_a_thread_of_an_earlier_tool_does_not_disturb_the_next(project: Project)
             assert ended.status == "passed"
             assert "mine\n" in worker.output()
         worker.finish()
+
+
+def test_a_thread_of_a_library_is_ended_without_a_word(project: Project) -> None:
+    root = project(
+        {
+            "lib/site-packages/pool_library.py": """
+            import threading
+            def start():
+                threading.Thread(target=wait, name="manager").start()
+            def wait():
+                threading.Event().wait()
+            """,
+            "pool.py": """
+            import sys
+            sys.path.append("lib/site-packages")
+            import pool_library
+            def run():
+                pool_library.start()
+                print("kept", end="")
+            """,
+        }
+    )
+    with DrivenWorker(root) as worker:
+        assert worker.run("pool").status == "passed"
+        started = time.monotonic()
+        worker.finish()
+        assert time.monotonic() - started < 2
+        assert worker.seen[-1] == WorkerEnded()
+
+
+def test_a_thread_that_runs_code_of_the_project_is_named(project: Project) -> None:
+    root = project(
+        {
+            "lib/site-packages/pool_library.py": """
+            import threading
+            def start(function):
+                threading.Thread(target=call, args=(function,), name="manager").start()
+            def call(function):
+                function()
+            """,
+            "pool.py": """
+            import sys, threading
+            sys.path.append("lib/site-packages")
+            import pool_library
+            def wait():
+                threading.Event().wait()
+            def run():
+                pool_library.start(wait)
+            """,
+        }
+    )
+    with DrivenWorker(root) as worker:
+        assert worker.run("pool").status == "passed"
+        worker.finish()
+        ended = worker.seen[-1]
+        assert isinstance(ended, WorkerEnded)
+        assert ended.threads == ("manager",)
