@@ -77,7 +77,7 @@ def command(
         console.json({"tools": tools, **({"as_of": left.as_of} if left.as_of else {})})
     elif tools:
         if len(tools) == 1 and arguments.targets:
-            text = _tool_text(left, tools[0], console.out_style)
+            text = _tool_text(left, tools[0], console.out_style, verbose=verbose)
         else:
             has_errors = bool(view.errors)
             text = status_text(tools, console.out_style, verbose=verbose, has_errors=has_errors)
@@ -97,7 +97,7 @@ def command(
     return code
 
 
-def _tool_text(left: RemainingWork, status: ToolStatus, style: Style) -> str:
+def _tool_text(left: RemainingWork, status: ToolStatus, style: Style, *, verbose: bool) -> str:
     """With the latest runs of the tool."""
     tool, result = left.view.registry.tools[status.module], left.results.get(status.module)
     runs: list[ToolRun] = []
@@ -109,14 +109,24 @@ def _tool_text(left: RemainingWork, status: ToolStatus, style: Style) -> str:
         ]
         if len(runs) == LATEST:
             break
+    success = result.success if result else None
+    files = left.current.code.files
+    read = {path: files.read(path) for path in (success.inputs.code if success else ())}
+    functions = {
+        path: len(one.pieces.functions)
+        for path, one in read.items()
+        if one is not None and one.pieces is not None
+    }
     return tool_text(
         tool,
         status,
-        result.success if result else None,
+        success,
         left.params_of(tool),
         left.defaults_of(tool),
         runs,
+        functions,
         style,
+        verbose=verbose,
     )
 
 

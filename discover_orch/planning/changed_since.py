@@ -24,9 +24,11 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import GivenParams, param_versions
 from discover_orch.planning.plan import Plan, keep_steps
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.staleness.code_versions import version_now
 from discover_orch.staleness.current_inputs import CurrentState, takes_connection
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.memory import Memory
+from discover_orch.staleness.tool_result import Success
 from discover_orch.state.flow_lock import LOCK_FILE, parse_lock, read_lock
 from discover_orch.state.git_files import GitProblem, read_old_files
 from discover_orch.state.sealed_files import read_flows
@@ -171,7 +173,7 @@ def _find_own(
             project.packages,
         ):
             yield tool, f"the configuration changed since {ref}"
-        elif found := sorted(different.code.intersection(paths)):
+        elif found := _find_code(different, paths, success, view.sources, sources):
             yield tool, f"{found[0]} changed since {ref}"
         elif name := _find_gone_module(different, paths, view.sources):
             yield tool, f"the module {name} was removed since {ref}"
@@ -181,6 +183,24 @@ def _find_own(
             yield tool, f"{project.env_file} changed since {ref}"
         elif name := _find_setting(tool, registry, then, project):
             yield tool, f"{name} was configured differently at {ref}"
+
+
+def _find_code(
+    different: Difference,
+    paths: Collection[str],
+    success: Success | None,
+    now: SourceFiles,
+    then: SourceFiles,
+) -> list[str]:
+    """The files of its code that differ in what counted of them at its last success."""
+    known = success.inputs.code if success else {}
+
+    def version(files: SourceFiles, path: str) -> str:
+        file = files.read(path)
+        return version_now(known.get(path), file.version, file.pieces) if file else ""
+
+    found = sorted(different.code.intersection(paths))
+    return [path for path in found if version(now, path) != version(then, path)]
 
 
 def _find_variables(project: Project, old: OldTexts) -> set[str]:

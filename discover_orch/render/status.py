@@ -25,6 +25,7 @@ from discover_orch.render.style import (
     time_text,
     wrap,
 )
+from discover_orch.staleness.code_versions import functions_of, tokens_of
 from discover_orch.staleness.reason_sentences import param_text
 from discover_orch.staleness.tool_result import Success, ToolResult, run_of
 
@@ -136,9 +137,13 @@ def tool_text(
     params: Mapping[str, str],
     defaults: Mapping[str, str],
     runs: Sequence[ToolRun],
+    functions: Mapping[str, int],
     style: Style,
+    *,
+    verbose: bool = False,
 ) -> str:
-    """Everything about one tool: reasons, parameters old and new, data flow, code and the last `runs`."""
+    """Everything about one tool: reasons, parameters old and new, data flow, code and the last `runs`. `functions` are
+    the numbers of functions in the files of its code."""
     status = shown(status)
     rows = [
         ("module", [tool.module]),
@@ -158,7 +163,7 @@ def tool_text(
         installed = sorted(_of_kind("package", other).items())
         used = [
             ("environment", few(sorted(_of_kind("env", other)), MOST)),
-            ("code", few(sorted(success.inputs.code), MOST)),
+            ("code", _code_rows(success.inputs.code, functions, verbose=verbose)),
             ("packages", few([f"{name} {version}" for name, version in installed], MOST)),
         ]
     latest = [
@@ -173,6 +178,19 @@ def tool_text(
         *(wrap(line, style, " " * 12) for line in _lines(facts)),
     ]
     return "\n".join(out) + "\n"
+
+
+def _code_rows(
+    code: Mapping[str, str], functions: Mapping[str, int], *, verbose: bool
+) -> list[str]:
+    """The files, with how many of their functions ran where not all did, and which."""
+    rows = []
+    for path, version in sorted(code.items()):
+        ran = functions_of(version)
+        is_split = bool(tokens_of(version)) and len(ran) < functions.get(path, 0)
+        rows.append(f"{path}  {len(ran):,} of {functions[path]:,} functions" if is_split else path)
+        rows += [f"  {name}()" for name in ran] if verbose else []
+    return rows if verbose else few(rows, MOST)
 
 
 def _flow(tool: ToolStatus) -> list[tuple[str, list[str]]]:

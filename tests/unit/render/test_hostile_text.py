@@ -142,7 +142,9 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
         {text: text},
         {text: text},
         [filled(documents.ToolRun, text)],
+        {text: 1},
         style,
+        verbose=True,
     ),
     **{
         f"watch_event_text {kind.__name__}": partial(watch_text, kind)
