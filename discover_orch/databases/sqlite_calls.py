@@ -85,12 +85,18 @@ def ask(conn: sqlite3.Connection, sql: str) -> list[Any]:
     return [row[0] if isinstance(row[0], int) else text_of(row[0]) for row in ask_rows(conn, sql)]
 
 
-def ask_rows(conn: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
-    # With the methods of the base class: this must not count as a statement of the tool's.
+def ask_rows(
+    conn: sqlite3.Connection, sql: str, values: tuple[Any, ...] = ()
+) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = run(conn, sql, values).fetchall()
+    return rows
+
+
+def run(conn: sqlite3.Connection, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+    """With the methods of the base class: this must not count as a statement of the tool's."""
     cursor = new_cursor(conn)
     cursor.row_factory = None
-    rows: list[tuple[Any, ...]] = execute(cursor, sql).fetchall()
-    return rows
+    return execute(cursor, sql, values)
 
 
 def find_names(

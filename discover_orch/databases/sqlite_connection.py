@@ -1,6 +1,6 @@
 """A SQLite connection for a tool. What the tool commits is final only when orch commits.
 
-Towards the tool it behaves as a connection of `sqlite3` does; `sqlite_transaction` says how. An ordinary connection
+Towards the tool it behaves as a connection of `sqlite3` does; `sqlite_database` says how. An ordinary connection
 becomes one of this kind by `adopt`.
 """
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from discover_orch.databases.connection_settings import ConnectionSettings
 from discover_orch.databases.driver_transaction import Transaction
-from discover_orch.databases.drivers import choose_transaction
+from discover_orch.databases.drivers import find_database
 from discover_orch.databases.opening import open_url
-from discover_orch.databases.sqlite_transaction import SqliteTransaction
+from discover_orch.databases.sqlite_database import SqliteTransaction
 from discover_orch.databases.sqlite_user_connections import install_connect
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE
 from discover_orch.model.database_url import CannotOpen
@@ -145,7 +145,7 @@ class DatabaseOfTest:
 
     def __init__(self, conn: Any, *, is_one_transaction: bool) -> None:
         self.conn = conn
-        self._transaction = choose_transaction(conn, "tool")
+        self._transaction = find_database(conn).open_transaction("tool")
         self._transaction.attach()
         self._is_one_transaction = is_one_transaction
         if is_one_transaction:

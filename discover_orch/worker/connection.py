@@ -17,9 +17,8 @@ from discover_orch.databases.driver_transaction import (
     NOT_COMMITTED,
     Transaction,
     WritesLost,
-    find_driver_connection,
 )
-from discover_orch.databases.drivers import choose_log, choose_transaction, find_file
+from discover_orch.databases.drivers import find_database
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import MADE, UNCLEAR
 from discover_orch.worker.child_processes import find_children
@@ -28,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from discover_orch.databases.database import Database
     from discover_orch.databases.memory_table import MemoryTable
     from discover_orch.databases.table_log import TableContent, TableLog
     from discover_orch.model.success_record import Attempt
@@ -99,7 +99,8 @@ class ToolConnection:
 
     def attach(self, conn: Any, *, has_memory: bool) -> None:
         """A new connection has been opened."""
-        self._by_mode = {mode: choose_transaction(conn, mode) for mode in {self._mode, "none"}}
+        database = find_database(conn)
+        self._by_mode = {mode: database.open_transaction(mode) for mode in {self._mode, "none"}}
         self.transaction = self._by_mode[self._mode]
         self.transaction.attach()
         self._settings = ConnectionSettings(conn) if conn is not None else None
@@ -110,16 +111,16 @@ class ToolConnection:
                 "return a connection from get_connection(), such as engine.connect()",
             )
         if self._observer is not None:
-            self._observe(find_driver_connection(conn), self._observer)
-        if has_memory:
-            from discover_orch.databases.memory_table import find_memory_table
+            self._observe(database, self._observer)
+        if has_memory and database.is_known:
+            from discover_orch.databases.memory_table import MemoryTable
 
-            self.memory = find_memory_table(find_driver_connection(conn))
+            self.memory = MemoryTable(database)
 
-    def _observe(self, conn: Any, observer: Observer) -> None:
-        observer.own.forget(conn)
-        self.tables = choose_log(conn, observer.note_attach, self._is_interrupted)
-        self.file = find_file(conn) if self.tables is None else self.tables.file
+    def _observe(self, database: Database, observer: Observer) -> None:
+        observer.own.forget(database.conn)
+        self.tables = database.open_log(observer.note_attach, self._is_interrupted)
+        self.file = database.file if self.tables is None else self.tables.file
         self._is_sqlite = self.tables is not None and self.tables.dialect == "sqlite"
         if self.file:
             observer.note_database(self.file)
@@ -243,7 +244,7 @@ class ToolConnection:
 
     def _record(self, *attempts: Attempt) -> None:
         """Within the transaction that is about to be committed, if it can write to the memory too."""
-        if self.memory is not None and not self.memory.can_join():
+        if self.memory is not None and not self.memory.database.can_join():
             self._left = [*attempts]
             return
         for attempt in attempts:
@@ -318,7 +319,7 @@ class ToolConnection:
 
     def _record_afterwards(self, attempt: Attempt) -> None:
         """In a transaction of its own, unless the tool has left one open."""
-        if self.memory is not None and not self._is_closed() and self.memory.is_idle():
+        if self.memory is not None and not self._is_closed() and self.memory.database.is_idle():
             self._add(attempt)
 
     def _is_closed(self) -> bool:
@@ -343,9 +344,9 @@ class ToolConnection:
             return ()
         from discover_orch.databases.removal import CannotRemove, remove_tables  # few runs need it
 
-        conn = find_driver_connection(transaction.conn)
+        database = find_database(transaction.conn)
         try:
-            removed = remove_tables(conn, order.drops, order.empties, order.may_drop)
+            removed = remove_tables(database, order.drops, order.empties, order.may_drop)
         except CannotRemove as error:
             raise ResourceProblem(str(error)) from None
         if self.tables is not None:

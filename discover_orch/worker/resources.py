@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from types import AsyncGeneratorType, GeneratorType
 
-from discover_orch.databases.driver_transaction import find_driver_connection
-from discover_orch.databases.drivers import cancel_statement, locks_out_others
+from discover_orch.databases.drivers import find_database
 from discover_orch.databases.error_hints import find_hint
 from discover_orch.databases.opening import allow_reading_beside_a_writer, open_url
 from discover_orch.model.observation import MADE, RESOURCE, UNCLEAR, Use
@@ -135,19 +133,20 @@ class Resources:
 
     def ask_memory(self, order: Ask) -> Answer:
         """Raises what the database raises."""
-        from discover_orch.databases.memory_table import find_memory_table
+        from discover_orch.databases.memory_table import MemoryTable
         from discover_orch.worker.protocol import Answer
 
-        memory = find_memory_table(find_driver_connection(self.open([CONN])[CONN]))
-        if memory is None:
+        database = find_database(self.open([CONN])[CONN])
+        if not database.is_known:
             return Answer()
-        has_lock, holder = bool(order.lock_name) and memory.has_lock, ""
+        memory = MemoryTable(database)
+        has_lock, holder = bool(order.lock_name) and database.has_lock, ""
         if has_lock:
-            holder = memory.lock(order.project, order.lock_name, waits=order.waits)
+            holder = database.lock(order.project, order.lock_name, waits=order.waits)
             if holder:
                 return Answer(has_lock=True, holder=holder)
         elif not (order.voids or order.records):
-            holder = memory.find_holder(order.project)
+            holder = database.find_holder(order.project)
         for attempt in order.voids:
             memory.make_void(attempt)
         if order.records:
@@ -285,7 +284,7 @@ class Resources:
         if (
             self._prepare.is_one_of_several
             and transaction is not None
-            and locks_out_others(transaction.conn)
+            and find_database(transaction.conn).locks_out_others()
         ):
             self._drop_connection()
 
@@ -357,7 +356,7 @@ class Resources:
         if self._prepare.is_one_of_several:
             self._connection.warn_in_memory()
         self.has_foreign_write((CONN,))  # it compares with this
-        self._cancel_with(partial(cancel_statement, find_driver_connection(value)))
+        self._cancel_with(find_database(value).cancel)
         self._note_tables(CONN)
         return value
 

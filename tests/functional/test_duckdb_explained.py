@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from discover_orch.databases.drivers import choose_log
+from discover_orch.databases.drivers import find_database
 from discover_orch.databases.duckdb_tables import DuckdbLog
 
 Conn = duckdb.DuckDBPyConnection
@@ -22,7 +22,7 @@ def conn() -> Iterator[Conn]:
     with duckdb.connect() as conn:
         conn.execute("CREATE TABLE t AS SELECT range AS a FROM range(10_000)")
         conn.execute("CREATE VIEW v AS SELECT a FROM t; CREATE SEQUENCE ids")
-        log = choose_log(conn)
+        log = find_database(conn).open_log()
         assert log is not None
         log.begin_step()
         conn.begin()

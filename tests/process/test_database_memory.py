@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 import discover_orch
-from discover_orch.databases.memory_table import PsycopgMemory
+from discover_orch.databases.postgres_database import PostgresDatabase
 from discover_orch.model.success_record import Attempt
 from discover_orch.state.run_folders import find_runs, read_record
 from discover_orch.worker.protocol import Answer, Ask
@@ -363,7 +363,7 @@ def test_a_watch_that_starts_while_another_checkout_runs_waits_for_it(
     root = project({**files(url, ["a"]), "orch.toml": f"database = '{url}'\nproject = 'p'\n"})
     assert run_orch(root, "run").code == 0
     with psycopg.connect(url) as conn:
-        PsycopgMemory(conn).lock("p", "another checkout", waits=False)
+        PostgresDatabase(conn).lock("p", "another checkout", waits=False)
         with running(root, "watch") as watch:
             watch.wait_for("another run is in progress .another checkout.*waiting for it to end")
             conn.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.databases.drivers import choose_transaction
+from discover_orch.databases.drivers import find_database
 from discover_orch.databases.error_hints import find_hint
 from discover_orch.databases.opening import find_path, open_sqlite, open_url
 from discover_orch.model.database_url import CannotOpen
@@ -77,7 +77,7 @@ def test_at_the_end_the_log_is_in_the_file_though_another_program_has_it_open(
         conn = open_sqlite(str(path))
         conn.execute("INSERT INTO t VALUES (1)")
         conn.commit()
-        choose_transaction(conn, "tool").close()
+        find_database(conn).open_transaction("tool").close()
         at_the_end = path.read_bytes()
         assert other.execute("SELECT a FROM t").fetchall() == [(1,)]
     assert path.read_bytes() == at_the_end

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from discover_orch.databases.drivers import choose_log
+from discover_orch.databases.drivers import find_database
 from discover_orch.databases.duckdb_tables import DuckdbLog
 from discover_orch.model.table_keys import OBJECTS
 from tests.support.seen import Seen
@@ -45,7 +45,7 @@ def conn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.Duc
 
 
 def use(conn: duckdb.DuckDBPyConnection, text: str, values: object = None) -> Seen:
-    log = choose_log(conn)
+    log = find_database(conn).open_log()
     assert log is not None
     log.begin_step()
     conn.begin()

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from discover_orch.databases.drivers import choose_log
+from discover_orch.databases.drivers import find_database
 from discover_orch.databases.duckdb_tables import DuckdbLog
 from tests.support.seen import Seen, used_tables
 
@@ -25,7 +25,7 @@ Found = tuple[tuple[str, ...], tuple[str, ...], bool]
 class Duck:
     def __init__(self, conn: duckdb.DuckDBPyConnection) -> None:
         self.conn = conn
-        heard = choose_log(conn)
+        heard = find_database(conn).open_log()
         assert heard is not None
         self.statements = heard
 

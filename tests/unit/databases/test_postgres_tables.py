@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from discover_orch.databases.drivers import choose_log, choose_transaction
+from discover_orch.databases.drivers import find_database
 from tests.support.seen import Seen, used_tables
 
 
@@ -104,8 +104,8 @@ WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
 def test_how_tables_are_used_in_postgresql(
     pg: psycopg.Connection, does: list[Any], expected: Seen
 ) -> None:
-    statements = choose_log(pg, lambda *_: None)
-    transaction = choose_transaction(pg, "tool")
+    statements = find_database(pg).open_log()
+    transaction = find_database(pg).open_transaction("tool")
     assert statements is not None
     statements.begin_step()
     transaction.begin()

@@ -12,8 +12,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from discover_orch.databases.driver_transaction import WritesLost
-from discover_orch.databases.drivers import choose_transaction
-from discover_orch.databases.psycopg_transaction import PsycopgTransaction
+from discover_orch.databases.drivers import find_database
+from discover_orch.databases.postgres_database import PsycopgTransaction
 
 
 class Session:
@@ -161,7 +161,7 @@ def check_program(
         closing(Session(psycopg.connect(plain))) as them,
     ):
         our_conn, plain_conn = us.conn, them.conn
-        transaction = choose_transaction(our_conn, "tool")
+        transaction = find_database(our_conn).open_transaction("tool")
         assert isinstance(transaction, PsycopgTransaction)
         transaction.begin()
         try:
@@ -236,7 +236,7 @@ def test_a_connection_of_a_class_of_the_user_s_keeps_its_class_and_methods(
     url, admin = databases[0]
     admin.execute("DROP TABLE IF EXISTS t, u; CREATE TABLE t (a int PRIMARY KEY)")
     with closing(OwnConnection.connect(url)) as conn:
-        transaction = choose_transaction(conn, "tool")
+        transaction = find_database(conn).open_transaction("tool")
         transaction.begin()
         assert isinstance(conn, OwnConnection)
         assert "OwnConnection [IDLE]" in repr(conn)
@@ -254,7 +254,7 @@ def test_a_tool_that_commits_without_psycopg_has_failed_and_may_have_left_someth
     url, admin = databases[0]
     admin.execute("DROP TABLE IF EXISTS t, u; CREATE TABLE t (a int PRIMARY KEY)")
     with closing(psycopg.connect(url)) as conn:
-        transaction = choose_transaction(conn, "tool")
+        transaction = find_database(conn).open_transaction("tool")
         transaction.begin()
         conn.execute("INSERT INTO t VALUES (1)")
         conn.commit()

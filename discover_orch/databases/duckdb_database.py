@@ -6,10 +6,10 @@ DuckDB has no savepoints, so what a tool commits by itself cannot be held back: 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import duckdb
 
+from discover_orch.databases.database import Database
 from discover_orch.databases.driver_transaction import (
     ENDED_NOTE,
     LEFT_OPEN_NOTE,
@@ -17,9 +17,20 @@ from discover_orch.databases.driver_transaction import (
     DriverTransaction,
     WritesLost,
     ask_duckdb,
+    plain_method,
 )
-from discover_orch.databases.duckdb_catalog import find_file
+from discover_orch.databases.duckdb_catalog import display_name, find_file
+from discover_orch.databases.duckdb_tables import DuckdbLog
 from discover_orch.databases.sqlite_calls import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from discover_orch.databases.database import Named, Note
+    from discover_orch.databases.driver_transaction import Transaction
+    from discover_orch.databases.table_log import TableLog
 
 DATABASES = "SELECT database_name FROM duckdb_databases() WHERE NOT internal"
 TEMPORARY = (
@@ -31,10 +42,7 @@ FAILED = (
     "continued after a failed statement, so DuckDB discards all its writes; "
     "avoid the failure, for example with INSERT OR IGNORE or IF NOT EXISTS"
 )
-# As they are before `duckdb_tables` has them report what a tool does.
-_begin, _commit, _rollback = (
-    getattr(duckdb.DuckDBPyConnection, name) for name in ("begin", "commit", "rollback")
-)
+_begin, _commit, _rollback = map(plain_method, ("begin", "commit", "rollback"))
 OPEN, ABORTED, ENDED = "open", "aborted", "ended"
 ENDED_RUN = "ended the transaction of the whole run"
 
@@ -165,9 +173,76 @@ class DuckdbTransaction(DriverTransaction):
         return True
 
 
-def has_file(conn: Any) -> bool:
-    """Whether the database is in a file, as long as the connection is open."""
-    try:
-        return bool(find_file(conn))
-    except duckdb.Error as error:
-        return "closed" not in str(error)
+_TABLES = (
+    "SELECT 'TABLE', database_name, schema_name, table_name FROM duckdb_tables() WHERE NOT internal UNION ALL "
+    "SELECT 'VIEW', database_name, schema_name, view_name FROM duckdb_views() WHERE NOT internal"
+)
+_USERS = (
+    "SELECT database_name, schema_name, table_name FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' "
+    "AND referenced_table = ? AND table_name <> referenced_table"
+)
+
+
+class DuckdbDatabase(Database):
+    is_known = True
+
+    def open_transaction(self, mode: str) -> Transaction:
+        if self.outer is not self.conn or mode == "none":
+            return super().open_transaction(mode)
+        return DuckdbTransaction(self.conn)
+
+    def open_log(
+        self,
+        note_attach: Note = lambda name: None,
+        is_interrupted: Callable[[], bool] | None = None,
+    ) -> TableLog | None:
+        return DuckdbLog(self.conn, note_attach)
+
+    def locks_out_others(self) -> bool:
+        try:
+            return bool(find_file(self.conn))
+        except duckdb.Error as error:
+            return "closed" not in str(error)
+
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return ask_duckdb(self.conn, sql, values)
+
+    def change(self, sql: str, *values: object) -> int:
+        [(count,)] = self.ask(sql, *values)
+        return int(count)
+
+    def is_idle(self) -> bool:
+        first, second = (self.ask("SELECT txid_current()") for _ in range(2))
+        return first != second  # without a transaction each statement has a number of its own
+
+    def can_join(self) -> bool:
+        """A transaction can write to one database alone, which may be an attached one."""
+        [(count,)] = self.ask("SELECT count(*) FROM duckdb_databases() WHERE NOT internal")
+        return bool(count == 1)
+
+    def find_place(self) -> tuple[str, ...]:
+        [names] = self.ask("SELECT current_database(), current_schema()")
+        return names
+
+    def has_table(self, place: tuple[str, ...], name: str) -> bool:
+        query = "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND schema_name = ? AND table_name = ?"
+        return bool(self.ask(query, *place, name))
+
+    def read_settings(self) -> dict[str, Any]:
+        return dict(self.ask("SELECT name, value FROM duckdb_settings()"))
+
+    def set(self, name: str, value: Any) -> None:
+        shown = str(value or "").replace("'", "''")
+        self.ask(f"SET {name} = '{shown}'")
+
+    def find_removable(self) -> Named:
+        rows = self.ask(_TABLES)
+        return {self._show(parts): (kind, ".".join(map(quote, parts))) for kind, *parts in rows}
+
+    def find_users(self, name: str, quoted: str) -> Iterable[str]:
+        return [self._show(row) for row in self.ask(_USERS, name.rpartition(".")[2])]
+
+    def _show(self, names: Iterable[str]) -> str:
+        [(here,)] = self.ask("SELECT current_database()")
+        database, schema, name = (part.lower() for part in names)
+        return display_name((database, schema, name), (here.lower(), "main"))

@@ -1,10 +1,14 @@
-"""The transaction of a tool on a `sqlite3` connection: of orch's, of the user's, or inside one of SQLAlchemy."""
+"""SQLite: what orch does with a `sqlite3` connection around each tool, and what it asks of it.
+
+The connection is orch's or the user's, also inside a `Connection` of SQLAlchemy.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import suppress
 
+from discover_orch.databases.database import Database
 from discover_orch.databases.driver_transaction import (
     AUTOCOMMIT_NOTE,
     CLOSED_NOTE,
@@ -15,12 +19,18 @@ from discover_orch.databases.driver_transaction import (
     find_driver_connection,
     is_autocommit,
 )
-from discover_orch.databases.sqlite_calls import LEGACY, ask_rows
+from discover_orch.databases.sqlite_calls import LEGACY, ask_rows, is_really_open, quote, run
 from discover_orch.databases.sqlite_connection import Connection, adopt
+from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
+
+    from discover_orch.databases.database import Named, Note
+    from discover_orch.databases.driver_transaction import Transaction
+    from discover_orch.databases.table_log import TableLog
 
 
 class SqliteTransaction(Transaction):
@@ -160,3 +170,77 @@ class SqliteTransaction(Transaction):
 def _is_left_open(conn: Connection) -> bool:
     """Whether a transaction is open. One with `autocommit` off has always one open, which may be empty."""
     return conn.in_transaction and getattr(conn, "autocommit", LEGACY) == LEGACY
+
+
+#: Settings that say what statements of this connection do, and that can be asked without the file.
+_PRAGMAS = (
+    *("foreign_keys", "busy_timeout", "recursive_triggers", "ignore_check_constraints"),
+    *("query_only", "locking_mode", "read_uncommitted", "legacy_alter_table"),
+    *("reverse_unordered_selects", "trusted_schema"),
+)
+_USERS = (
+    "SELECT m.name FROM main.sqlite_master m, pragma_foreign_key_list(m.name, 'main') f WHERE m.type = 'table' "
+    'AND f."table" = ? COLLATE NOCASE AND m.name <> ? COLLATE NOCASE'
+)
+
+
+class SqliteDatabase(Database):
+    is_known, begin = True, "BEGIN IMMEDIATE"
+
+    def open_transaction(self, mode: str) -> Transaction:
+        driver = adopt(self.conn)
+        if driver is None:
+            return super().open_transaction(mode)
+        return SqliteTransaction(self.outer, driver, managed=mode != "none")
+
+    def open_log(
+        self,
+        note_attach: Note = lambda name: None,
+        is_interrupted: Callable[[], bool] | None = None,
+    ) -> TableLog | None:
+        if not isinstance(self.conn, Connection):
+            return None
+        self.conn.is_interrupted = is_interrupted
+        return SqliteTableLog(self.conn, note_attach)
+
+    @property
+    def file(self) -> str:
+        return find_file(self.conn)
+
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return ask_rows(self.conn, sql, values)
+
+    def change(self, sql: str, *values: object) -> int:
+        return run(self.conn, sql, values).rowcount
+
+    def is_idle(self) -> bool:
+        return not is_really_open(self.conn)
+
+    def find_place(self) -> tuple[str, ...]:
+        return ("main",)
+
+    def has_table(self, place: tuple[str, ...], name: str) -> bool:
+        return bool(self.ask("SELECT 1 FROM main.sqlite_master WHERE name = ?", name))
+
+    def read_settings(self) -> dict[str, Any]:
+        return {name: self.ask(f"PRAGMA {name}")[0][0] for name in _PRAGMAS}
+
+    def set(self, name: str, value: Any) -> None:
+        self.ask(f"PRAGMA {name} = {value}")
+
+    def find_removable(self) -> Named:
+        rows = self.ask("SELECT name, upper(type) FROM main.sqlite_master")
+        return {
+            name.lower(): (kind, f"main.{quote(name)}")
+            for name, kind in rows
+            if kind in ("TABLE", "VIEW")
+        }
+
+    def find_users(self, name: str, quoted: str) -> Iterable[str]:
+        [(is_enforced,)] = self.ask("PRAGMA foreign_keys")
+        users = self.ask(_USERS, name, name)
+        return [user.lower() for (user,) in users] if is_enforced else []
+
+    def remove(self, sql: str) -> object:
+        conn: sqlite3.Connection = self.conn
+        return conn.execute(sql)  # as a tool does

@@ -1,11 +1,17 @@
-"""psycopg 3: one transaction for each tool, which orch ends. SQLAlchemy on top of psycopg is the same."""
+"""PostgreSQL: connections of psycopg 3, also with SQLAlchemy on top. orch ends the transaction of each tool.
+
+What orch asks mostly goes to libpq below psycopg, so that neither transactions nor listeners are concerned.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import zlib
+from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg.pq import Escaping, ExecStatus
 
+from discover_orch.databases.database import Database
 from discover_orch.databases.driver_transaction import (
     CLOSED_NOTE,
     LOST_NOTE,
@@ -15,7 +21,7 @@ from discover_orch.databases.driver_transaction import (
     ask_postgres,
     is_autocommit,
 )
-from discover_orch.databases.postgres_tables import PostgresLog
+from discover_orch.databases.postgres_tables import PostgresLog, ask_rows, ask_use, show_name
 from discover_orch.databases.psycopg_connection import (
     IDLE,
     INERROR,
@@ -23,12 +29,19 @@ from discover_orch.databases.psycopg_connection import (
     DeferringConnection,
     State,
     find_deferring_class,
+    observe,
     wrap_cursors,
 )
+from discover_orch.databases.sqlite_calls import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
+
+    from discover_orch.databases.database import Named, Note
+    from discover_orch.databases.driver_transaction import Transaction
+    from discover_orch.databases.table_log import TableLog
 
 TEMPORARY_TABLES = (
     b"SELECT CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END || ' IF EXISTS ' "
@@ -199,3 +212,126 @@ class PsycopgTransaction(DriverTransaction):
 def _has_savepoints(conn: Any) -> bool:
     """Whether it is PostgreSQL itself, not another server that speaks its protocol."""
     return bool(conn.info.vendor == "PostgreSQL" and conn.info.server_version >= 10_00_00)
+
+
+_HOLDER = (
+    "SELECT application_name, to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS'), pg_stat_activity.pid FROM pg_locks "
+    "LEFT JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = ? AND objid = ?"
+)
+#: Roles are no settings for RESET ALL, and the role of a session goes before that of its statements.
+_SETTINGS = (
+    "SELECT name, current_setting(name) FROM pg_catalog.pg_settings WHERE source = 'session' UNION ALL "
+    "SELECT name, current_setting(name) FROM (VALUES ('session_authorization'), ('role')) AS roles (name)"
+)
+_KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW"}
+#: The views that read a table, and the tables with a foreign key to it.
+_USERS = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid <> ?::regclass AND c.oid IN (
+    SELECT r.ev_class FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid
+    WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refobjid = ?::regclass UNION
+    SELECT conrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = ?::regclass)
+"""
+#: Of advisory locks, the first of the two numbers: this is orch.
+_LOCK_CLASS = zlib.crc32(b"discover_orch") >> 1
+
+
+class PostgresDatabase(Database):
+    is_known = has_lock = needs_savepoint = True
+
+    def open_transaction(self, mode: str) -> Transaction:
+        if mode == "none":
+            return super().open_transaction(mode)
+        return PsycopgTransaction(self.outer, self.conn)
+
+    def open_log(
+        self,
+        note_attach: Note = lambda name: None,
+        is_interrupted: Callable[[], bool] | None = None,
+    ) -> TableLog | None:
+        return observe(self.conn)
+
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """All values are texts."""
+        result = self._execute(sql, values)
+        rows, columns = range(result.ntuples), range(result.nfields)
+        cells = [[result.get_value(row, column) for column in columns] for row in rows]
+        return [tuple(cell and cell.decode() for cell in row) for row in cells]
+
+    def change(self, sql: str, *values: object) -> int:
+        return int(self._execute(sql, values).command_tuples or 0)
+
+    def _execute(self, sql: str, values: tuple[object, ...]) -> Any:
+        for number in range(len(values)):
+            sql = sql.replace("?", f"${number + 1}", 1)
+        texts = [None if one is None else str(one).encode() for one in values]
+        with self.conn.lock:
+            result = self.conn.pgconn.exec_params(sql.encode(), texts)
+        if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+            raise psycopg.errors.error_from_result(result)
+        return result
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if not self.is_idle():
+            self.ask("COMMIT")  # what get_connection() has begun stays
+        with super().transaction():
+            yield
+
+    def is_idle(self) -> bool:
+        return bool(self.conn.info.transaction_status == IDLE)
+
+    def find_place(self) -> tuple[str, ...]:
+        """There may be no schema."""
+        [(schema,)] = self.ask("SELECT current_schema()")
+        return (schema,) if schema else ()
+
+    def has_table(self, place: tuple[str, ...], name: str) -> bool:
+        return self.ask("SELECT to_regclass(?)", ".".join(map(quote, (*place, name)))) != [(None,)]
+
+    def lock(self, project: str, name: str, *, waits: bool) -> str:
+        number = zlib.crc32(project.encode()) >> 1
+        self.ask("SELECT set_config('application_name', ?, false)", name[:63])
+        if waits:
+            self.ask("SELECT pg_advisory_lock(?, ?)", _LOCK_CLASS, number)
+            return ""
+        if self.ask("SELECT pg_try_advisory_lock(?, ?)", _LOCK_CLASS, number) == [("t",)]:
+            return ""
+        return self.find_holder(project) or "another run"
+
+    def find_holder(self, project: str) -> str:
+        number = zlib.crc32(project.encode()) >> 1
+        for holder, since, process in self.ask(_HOLDER, _LOCK_CLASS, number):
+            return f"{holder or f'process {process} of the server'}, since {since}"
+        return ""
+
+    def read_settings(self) -> bytes:
+        """What gives the session its settings of now back, without asking for those that it has then."""
+        if self.conn.info.vendor != "PostgreSQL":
+            return b""
+        quoted = Escaping(self.conn.pgconn).escape_literal
+        settings = [
+            b"set_config(%b, %b, false)"
+            % tuple(bytes(quoted((one or "").encode())) for one in setting)
+            for setting in self.ask(_SETTINGS)
+        ]
+        return b"RESET ALL; SELECT " + b", ".join(settings)
+
+    def restore_settings(self, known: bytes, *, may_be_set: bool) -> None:
+        if known:
+            ask_postgres(self.conn, known)
+
+    def find_removable(self) -> Named:
+        return {
+            one.shown: (_KINDS[one.kind], f"{quote(one.schema or '')}.{quote(one.name)}")
+            for one in ask_use(self.conn).tables
+            if one.name and one.kind in _KINDS
+        }
+
+    def find_users(self, name: str, quoted: str) -> Iterable[str]:
+        rows = self.ask(_USERS, quoted, quoted, quoted)
+        return [show_name(schema, table) for schema, table in rows]
+
+    def remove(self, sql: str) -> object:
+        return ask_rows(self.conn, sql)
