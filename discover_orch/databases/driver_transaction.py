@@ -8,6 +8,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import Any
 
 AUTOCOMMIT_NOTE = "its connection is in autocommit mode: orch neither commits nor rolls back"
@@ -19,6 +20,8 @@ LEFT_OPEN_NOTE = (
     'before it, orch rolled back what a tool with the transaction "none" had not committed'
 )
 LOST_NOTE = "the database ended its connection; a new one is opened for the next tool"
+
+_CALL = compile("__orch_call__()", __file__, "eval")
 
 
 class WritesLost(Exception):
@@ -168,6 +171,12 @@ def plain_method(name: str) -> Callable[..., Any]:
     method: Any = getattr(sys.modules["duckdb"].DuckDBPyConnection, name)
     plain: Callable[..., Any] = getattr(method, "__wrapped__", method)
     return plain
+
+
+def call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
+    """Call with the caller's variables in scope, as if orch had not wrapped the method: DuckDB looks for unknown names
+    among them."""
+    return eval(_CALL, caller.f_globals, {**caller.f_locals, "__orch_call__": call})
 
 
 def ask_postgres(conn: Any, command: bytes) -> Any:

@@ -19,6 +19,7 @@ from discover_orch.databases.driver_transaction import (
     ask_duckdb,
     plain_method,
 )
+from discover_orch.databases.duckdb_calls import wrap_methods
 from discover_orch.databases.duckdb_catalog import display_name, find_file
 from discover_orch.databases.duckdb_tables import DuckdbLog
 from discover_orch.databases.sqlite_calls import quote
@@ -196,6 +197,7 @@ class DuckdbDatabase(Database):
         note_attach: Note = lambda name: None,
         is_interrupted: Callable[[], bool] | None = None,
     ) -> TableLog | None:
+        wrap_methods()
         return DuckdbLog(self.conn, note_attach)
 
     def locks_out_others(self) -> bool:

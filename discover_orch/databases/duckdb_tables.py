@@ -1,9 +1,8 @@
 """Which tables a tool used on a DuckDB connection, as DuckDB itself explains its statements.
 
-The methods of DuckDB's classes are wrapped, because its connections have no attributes to replace. A wrapped method
-does what it did before, and an error in orch's part never reaches the tool. DuckDB is asked for the plan of each
-different statement just before it runs, on the same connection; for that of a relation just after it was made, unless
-the tool may still read a result, which a question would end. Then the words of its text count.
+DuckDB is asked for the plan of each different statement just before it runs, on the same connection; for that of a
+relation just after it was made, unless the tool may still read a result, which a question would end. Then the words of
+its text count. `duckdb_calls` has the methods that report what a tool does.
 Imports nothing of DuckDB: a process that has one of its connections has loaded it.
 """
 
@@ -13,13 +12,12 @@ import functools
 import os
 import re
 import stat
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
 from msgspec.structs import replace
 
-from discover_orch.databases.driver_transaction import ask_duckdb, plain_method
+from discover_orch.databases.driver_transaction import ask_duckdb, call_from, plain_method
 from discover_orch.databases.duckdb_catalog import (
     ACTING,
     Catalog,
@@ -61,11 +59,6 @@ MOST_TEXTS = 10_000
 READS = ("SELECT", "EXPLAIN", "PRAGMA", "SET", "VARIABLE_SET", "LOAD", "VACUUM", "PREPARE")
 SETS_NOTHING = ("CREATE", "DROP", "ALTER", *KEEPS_NAMES)
 NO_RESULT = ("INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "DROP", "ALTER", "SET")
-#: Methods of a relation that take expressions as text; an expression can hold a query or call a macro.
-EXPRESSIONS = "aggregate apply filter group_by join order project select sort with_columns any_value avg count "
-EXPRESSIONS += "first last list max mean min pivot string_agg sum"
-#: Methods of a connection that read a result to its end.
-FETCHES = "fetchall fetchdf fetch_df df fetchnumpy pl torch tf complete abort arrow fetch_arrow_table to_arrow_table"
 _LINE = re.compile(r"LINE (\d+):")  # in an error
 #: ATTACH: the name of the file, and what follows it.
 _ATTACH = re.compile(
@@ -118,7 +111,6 @@ class DuckdbLog(TableLog):
         self.functions: set[str] = set()
         self._has_variable = self.has_unknown = self._may_have_committed = False
         DuckdbLog.latest = self
-        wrap_methods()
 
     # Wrapped methods call these, in any thread, while the tool waits.
 
@@ -474,183 +466,6 @@ def _names_pipe(texts: Iterable[str]) -> bool:
             if not stat.S_ISREG(mode := look(name).st_mode) and not stat.S_ISDIR(mode):
                 return True
     return False
-
-
-# DuckDB's methods.
-
-
-@functools.cache
-def wrap_methods() -> None:
-    """Have all methods that matter report to the latest log before they are called."""
-    duckdb = sys.modules["duckdb"]
-    connection, relation = duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation
-
-    def insert(log: DuckdbLog, name: str, *_: Any) -> Sent:
-        return log.on_method("INSERT", f"INSERT INTO {name}")
-
-    def create(log: DuckdbLog, name: str, *_: Any) -> Sent:
-        return log.on_method("CREATE", f"CREATE OR REPLACE TABLE {name}")
-
-    for owner, at in ((connection, 1), (duckdb, 0)):
-        for name in ("execute", "executemany", "sql", "query", "from_query", "table", "view"):
-            _wrap(owner, name, functools.partial(_run_query, name, at))
-        report = functools.partial(_report, owner, at)
-        report("append appender", insert)
-        report("table_function from_substrait from_substrait_json", _on_unknown)
-        report("query_df query_appender", _on_unknown)
-        report("register unregister begin rollback", lambda log, *_: log.forget())
-        report("create_function", lambda log, name, *_: log.functions.add(name.lower()))
-    report = functools.partial(_report, relation, 1)
-    report("create to_table create_view to_view", create)
-    report("insert_into", insert)
-    report("insert update query", _on_unknown)
-    report(EXPRESSIONS, _on_expressions)
-    report = functools.partial(_report, connection, 0)
-    report("cursor duplicate", lambda log, *_: setattr(log, "uses_other_connection", True))
-    report(FETCHES, lambda log, conn, *_: log.open.discard(id(conn)))
-    report("commit", lambda log, *_: setattr(log, "has_committed", True))
-
-
-_CALL = compile("__orch_call__()", __file__, "eval")
-
-
-def _wrap(owner: Any, name: str, run: Callable[..., Any]) -> None:
-    """`run` is called with the latest log, the frame of the caller, the method, and its arguments."""
-    original = vars(owner).get(name)
-    if original is None:
-        return
-
-    @functools.wraps(original)
-    def wrapper(*args: Any, **named: Any) -> Any:
-        log, caller = DuckdbLog.latest, sys._getframe(1)
-        if log is None:
-            return call_from(caller, functools.partial(original, *args, **named))
-        return run(log, caller, original, *args, **named)
-
-    setattr(owner, name, wrapper)
-
-
-def _report(owner: Any, at: int, names: str, report: Callable[..., Any]) -> None:
-    """`report` is called with the latest log and the arguments from the one at `at`; it gives what the log has noted,
-    if anything."""
-
-    def run(log: DuckdbLog, caller: FrameType, original: Any, *args: Any, **named: Any) -> Any:
-        sent = None
-        try:
-            sent = report(log, *args[at:], *named.values())
-        except Exception:  # the arguments are not those that orch knows
-            log.has_unknown = True
-        call = functools.partial(original, *args, **named)
-        return _call(log, caller, sent if isinstance(sent, Sent) else None, call)
-
-    for name in names.split():
-        _wrap(owner, name, run)
-
-
-def _call(log: DuckdbLog, caller: FrameType, sent: Sent | None, call: Callable[[], Any]) -> Any:
-    try:
-        result = call_from(caller, call)
-    except BaseException:
-        own = log.find_own_error(sent)
-        log.on_error()
-        if own is not None:
-            raise own from None
-        raise
-    log.on_success(sent)
-    return result
-
-
-def _run_query(
-    name: str, at: int, log: DuckdbLog, caller: FrameType, original: Any, *args: Any, **named: Any
-) -> Any:
-    """A method that gets SQL. Where its text has several statements, each is run by itself, as DuckDB does."""
-    conn = values = None
-    parsed: list[tuple[Statement, Any]] = []
-    with suppress(Exception):  # the arguments are wrong, or the text is: the call says how
-        conn, *rest = args if at else (_default_connection(named), *args)
-        query, *rest = rest or [next(iter(named.values()))]
-        values = rest[0] if rest else named.get("parameters", named.get("params"))
-        values = values[0] if name == "executemany" and values else values
-        if name in ("table", "view"):
-            parsed = [(Statement("SELECT", f"FROM {query}"), query)]
-        elif values is None or isinstance(values, list | tuple | dict):
-            parsed = log.parse(conn, query)
-    for one, given in parsed[:-1]:
-        run = functools.partial(plain_method("execute"), conn, given)
-        _send(log, caller, conn, one, None, run)
-    if len(parsed) > 1:
-        args, named = (*args[:at], parsed[-1][1], *args[at + 1 :]), {**named}
-        named.pop("query", None)
-    call = functools.partial(original, *args, **named)
-    if parsed:
-        one = parsed[-1][0]
-        is_relation = not name.startswith("execute") and one.kind == "SELECT"
-        return _send(log, caller, conn, one, values, call, is_relation=is_relation)
-    result = _call(log, caller, None, call)
-    log.has_unknown = True
-    return result
-
-
-def _send(
-    log: DuckdbLog,
-    caller: FrameType,
-    conn: Any,
-    one: Statement,
-    values: Any,
-    call: Callable[[], Any],
-    *,
-    is_relation: bool = False,
-) -> Any:
-    """DuckDB looks up all names when it makes a relation, so it can explain it afterwards."""
-    sent = None
-    ask = functools.partial(
-        log.on_relation if is_relation else log.on_statement, conn, one, values, caller
-    )
-    try:
-        sent = None if is_relation else ask()
-    except Exception:
-        log.has_unknown = True
-    try:
-        result = call_from(caller, call)
-    except BaseException as error:
-        own = log.find_own_error(sent)
-        log.on_error(one if is_relation else None, error)
-        if own is not None:
-            raise own from None
-        raise
-    if not is_relation:
-        log.on_success(sent)
-        log.on_executed(conn, one)
-        return result
-    try:
-        ask()
-    except Exception:
-        log.has_unknown = True
-    return result
-
-
-def _default_connection(named: dict[str, Any]) -> Any:
-    default, conn = sys.modules["duckdb"].default_connection, named.get("connection")
-    return conn if conn is not None else default() if callable(default) else default
-
-
-def call_from(caller: FrameType, call: Callable[[], Any]) -> Any:
-    """Call with the caller's variables in scope, as if orch had not wrapped the method: DuckDB looks for unknown names
-    among them."""
-    return eval(_CALL, caller.f_globals, {**caller.f_locals, "__orch_call__": call})
-
-
-def _on_unknown(log: DuckdbLog, *_: Any) -> None:
-    log.has_unknown = True
-
-
-def _on_expressions(log: DuckdbLog, *given: Any) -> None:
-    """The words of expressions count: DuckDB explains none by itself."""
-    for one in given:
-        if isinstance(one, list | tuple):
-            _on_expressions(log, *one)
-        elif (isinstance(one, str) or type(one).__name__ == "Expression") and "(" in str(one):
-            log.on_words(Statement("SELECT", str(one)))
 
 
 def _read_attached(found: re.Match[str]) -> str | None:
