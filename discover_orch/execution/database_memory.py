@@ -80,8 +80,10 @@ class DatabaseMemory:
         from discover_orch.execution.executors.worker_driver import build_prepare
         from discover_orch.worker.protocol import Ask
 
-        prepare = build_prepare(registry, project)
-        self._asking_worker().start(prepare, runs=self._runs)
+        plain = build_prepare(registry, project)
+        # The question for its tables opens a file in the same way, so that one worker answers both.
+        reads = None if self._runs else self._prepare_to_look(database.named_file, is_run=False)
+        self._asking_worker().start(reads or plain, runs=self._runs)
         known = self._find_known()
         asked = Ask(
             project=project.project,
@@ -94,7 +96,9 @@ class DatabaseMemory:
             lock_name=_own_name() if self._runs else "",
             waits=waits,
         )
-        answer = self._ask(prepare, asked, runs=self._runs)
+        answer = self._ask(reads or plain, asked, runs=self._runs)
+        if answer.problem and reads not in (None, plain):  # only a writer may recover a file
+            answer = self._ask(plain, asked, runs=self._runs)
         if answer.problem or (answer.holder and self._runs):
             # A run of all its tools says itself that the database cannot be used.
             has_warning = answer.problem and self._judges

@@ -311,9 +311,10 @@ class Judge:
                 continue
             if is_table and max(write.seq, asof) >= looked():
                 continue
-            now, last = self._mark_of(key), self._writers.last(key)
+            now = self._mark_of(key)
             if now == write.mark:
                 continue
+            last = self._writers.last(key)
             if write.mark == ABSENT:
                 if last is not None and last.place == self._place and not is_table:
                     yield Reason(key, then=ABSENT, now=EXISTS)
