@@ -39,7 +39,8 @@ class ConnectionSettings:
         self._attributes, self._settings = {}, None
         with suppress(Exception):  # the connection is closed or broken, or speaks another dialect
             if database.is_known:
-                self._attributes = _read_attributes(database.conn)
+                there = (name for name in ATTRIBUTES if hasattr(database.conn, name))
+                self._attributes = {name: getattr(database.conn, name) for name in there}
                 self._settings = database.read_settings()
 
     def restore(self, *, may_be_set: bool) -> None:
@@ -48,19 +49,10 @@ class ConnectionSettings:
             self._conn._execution_options = self._options
         with suppress(Exception):  # the tool has closed it
             database = find_database(self._conn)
-            if self._attributes:
-                _restore_attributes(database.conn, self._attributes)
+            for name, value in self._attributes.items():
+                now = getattr(database.conn, name)
+                if now is not value and now != value:
+                    with suppress(Exception):  # a transaction is open
+                        setattr(database.conn, name, value)
             if self._settings:
                 database.restore_settings(self._settings, may_be_set=may_be_set)
-
-
-def _read_attributes(driver: Any) -> dict[str, Any]:
-    return {name: getattr(driver, name) for name in ATTRIBUTES if hasattr(driver, name)}
-
-
-def _restore_attributes(driver: Any, known: dict[str, Any]) -> None:
-    for name, value in known.items():
-        now = getattr(driver, name)
-        if now is not value and now != value:
-            with suppress(Exception):  # a transaction is open
-                setattr(driver, name, value)

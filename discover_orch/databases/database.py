@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: By the names as they are shown: what DROP calls each table or view, and its name in SQL.
 Named = Mapping[str, tuple[str, str]]
 Note = Callable[[str | None], None]
+Test = Callable[[], bool] | None
 
 
 class Database:
@@ -48,11 +49,7 @@ class Database:
         is_plain = self.conn is None or mode == "none"
         return Transaction(self.outer) if is_plain else DriverTransaction(self.outer, self.conn)
 
-    def open_log(
-        self,
-        note_attach: Note = lambda name: None,
-        is_interrupted: Callable[[], bool] | None = None,
-    ) -> TableLog | None:
+    def open_log(self, note_attach: Note, is_interrupted: Test = None) -> TableLog | None:
         """The tables that its statements use; None where they cannot be observed."""
         return None
 

@@ -26,10 +26,10 @@ from discover_orch.databases.sqlite_calls import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
-    from discover_orch.databases.database import Named, Note
+    from discover_orch.databases.database import Named, Note, Test
     from discover_orch.databases.driver_transaction import Transaction
     from discover_orch.databases.table_log import TableLog
 
@@ -192,11 +192,7 @@ class DuckdbDatabase(Database):
             return super().open_transaction(mode)
         return DuckdbTransaction(self.conn)
 
-    def open_log(
-        self,
-        note_attach: Note = lambda name: None,
-        is_interrupted: Callable[[], bool] | None = None,
-    ) -> TableLog | None:
+    def open_log(self, note_attach: Note, is_interrupted: Test = None) -> TableLog | None:
         wrap_methods()
         return DuckdbLog(self.conn, note_attach)
 

@@ -296,9 +296,7 @@ class DuckdbLog(TableLog):
         self.after_error = self._after_error
         return any(one.writes for one in new)
 
-    def read_tables(
-        self, names: Iterable[str], most_rows: int, *, has_heads: bool = True
-    ) -> dict[str, TableContent]:
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         found: dict[str, TableContent] = {}
         wanted, catalog = {*names}, self._latest(self.conn)
         for thing, (_, text) in catalog.things.items():
@@ -307,8 +305,7 @@ class DuckdbLog(TableLog):
                 found[shown] = TableContent(version=join_version(text) if text else None)
             elif shown in wanted:
                 with suppress(Exception):  # the transaction has failed
-                    name = shown if has_heads else ""
-                    found[shown] = _read_table(self.conn, thing, name, text, most_rows)
+                    found[shown] = _read_table(self.conn, thing, shown, text, most_rows)
         return found
 
     def may_have_set(self) -> bool:
@@ -409,10 +406,9 @@ def _find_used(
 def _read_table(
     conn: Any, thing: Table, shown: str, definition: str, most_rows: int
 ) -> TableContent:
-    """With its head under the name `shown`, if there is one."""
     ask, table = functools.partial(ask_duckdb, conn), ".".join(map(quote, thing))
     columns = [row[0] for row in ask(f"DESCRIBE {table}")]
-    head = read_head(ask, shown, table, columns, is_sqlite=False) if shown else None
+    head = read_head(ask, shown, table, columns, is_sqlite=False)
     row = ", ".join(map(quote, columns))  # a name for the whole row may be one of a column
     rows = f"(SELECT * FROM {table} LIMIT {most_rows + 1})"
     [(count, total)] = ask(f"SELECT count(*), sum(hash({row})::HUGEINT) FROM {rows}")

@@ -92,7 +92,7 @@ class MemoryTable:
 
     def check(self, attempt: Attempt, *, may_come_twice: bool) -> None:
         """Before the attempt. Raises NotOwnTable, and AlreadyCommitted if it has a record. Makes no table."""
-        if self._is_there() and may_come_twice and self._find(attempt)[0] == attempt.name:
+        if self._is_there() and may_come_twice and self._has(attempt):
             raise AlreadyCommitted(_TWICE.format(attempt))
 
     # Writing.
@@ -121,8 +121,7 @@ class MemoryTable:
         self._make()
         tables = "" if attempt.tables is None else msgspec.json.encode(attempt.tables).decode()
         if not self._upsert(attempt.project, attempt.tool, attempt.name, attempt.run, tables):
-            is_twice = self._find(attempt)[0] == attempt.name
-            raise AlreadyCommitted((_TWICE if is_twice else _VOID).format(attempt))
+            raise AlreadyCommitted((_TWICE if self._has(attempt) else _VOID).format(attempt))
 
     def make_void(self, attempt: Attempt) -> None:
         """From now on the attempt cannot be committed, unless it is already. Commits."""
@@ -171,14 +170,10 @@ class MemoryTable:
         )
         return changed > 0
 
-    def _find(self, attempt: Attempt) -> tuple[str, str]:
-        """The success and the void attempt that the database has of the tool."""
-        rows = self._ask(
-            f"SELECT success, void FROM {self._table} WHERE project = ? AND tool = ? AND item = ''",
-            attempt.project,
-            attempt.tool,
-        )
-        return (rows[0][0], rows[0][1]) if rows else ("", "")
+    def _has(self, attempt: Attempt) -> bool:
+        where = "project = ? AND tool = ? AND item = '' AND success = ?"
+        given = attempt.project, attempt.tool, attempt.name
+        return bool(self._ask(f"SELECT 1 FROM {self._table} WHERE {where}", *given))
 
     def _make(self) -> None:
         """Makes the table if it is missing, within the present transaction."""

@@ -9,7 +9,7 @@ import zlib
 from contextlib import contextmanager, suppress
 
 import psycopg
-from psycopg.pq import Escaping, ExecStatus
+from psycopg.pq import ExecStatus
 
 from discover_orch.databases.database import Database
 from discover_orch.databases.driver_transaction import (
@@ -36,10 +36,10 @@ from discover_orch.databases.sqlite_calls import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from discover_orch.databases.database import Named, Note
+    from discover_orch.databases.database import Named, Note, Test
     from discover_orch.databases.driver_transaction import Transaction
     from discover_orch.databases.table_log import TableLog
 
@@ -220,9 +220,10 @@ _HOLDER = (
     "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = ? AND objid = ?"
 )
 #: Roles are no settings for RESET ALL, and the role of a session goes before that of its statements.
-_SETTINGS = (
-    "SELECT name, current_setting(name) FROM pg_catalog.pg_settings WHERE source = 'session' UNION ALL "
-    "SELECT name, current_setting(name) FROM (VALUES ('session_authorization'), ('role')) AS roles (name)"
+_BUILD_RESET = (
+    "SELECT 'RESET ALL; SELECT ' || string_agg(format('set_config(%L, %L, false)', name, current_setting(name)), ',') "
+    "FROM (SELECT name FROM pg_catalog.pg_settings WHERE source = 'session' UNION ALL "
+    "VALUES ('session_authorization'), ('role')) AS names"
 )
 _KINDS = {"r": "TABLE", "p": "TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW"}
 #: The views that read a table, and the tables with a foreign key to it.
@@ -245,11 +246,7 @@ class PostgresDatabase(Database):
             return super().open_transaction(mode)
         return PsycopgTransaction(self.outer, self.conn)
 
-    def open_log(
-        self,
-        note_attach: Note = lambda name: None,
-        is_interrupted: Callable[[], bool] | None = None,
-    ) -> TableLog | None:
+    def open_log(self, note_attach: Note, is_interrupted: Test = None) -> TableLog | None:
         return observe(self.conn)
 
     def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
@@ -306,21 +303,13 @@ class PostgresDatabase(Database):
             return f"{holder or f'process {process} of the server'}, since {since}"
         return ""
 
-    def read_settings(self) -> bytes:
+    def read_settings(self) -> str:
         """What gives the session its settings of now back, without asking for those that it has then."""
-        if self.conn.info.vendor != "PostgreSQL":
-            return b""
-        quoted = Escaping(self.conn.pgconn).escape_literal
-        settings = [
-            b"set_config(%b, %b, false)"
-            % tuple(bytes(quoted((one or "").encode())) for one in setting)
-            for setting in self.ask(_SETTINGS)
-        ]
-        return b"RESET ALL; SELECT " + b", ".join(settings)
+        is_known = self.conn.info.vendor == "PostgreSQL"
+        return self.ask(_BUILD_RESET)[0][0] if is_known else ""
 
-    def restore_settings(self, known: bytes, *, may_be_set: bool) -> None:
-        if known:
-            ask_postgres(self.conn, known)
+    def restore_settings(self, known: str, *, may_be_set: bool) -> None:
+        ask_postgres(self.conn, known.encode())
 
     def find_removable(self) -> Named:
         return {

@@ -219,6 +219,7 @@ class PostgresLog(TableLog):
         )
         self._was_unasked = False  # before the latest one
         self._has_conflicts = self._lists_tables = self._is_unclear = False
+        self._has_heads = True  # the first rows of tables are read
         self._is_used_elsewhere = self.uses_other_connection = self.has_written = False
 
     # What happens on the connection.
@@ -317,9 +318,7 @@ class PostgresLog(TableLog):
             self._is_unclear = True
         self._found.is_unclear |= self._is_unclear
 
-    def read_tables(
-        self, names: Iterable[str], most_rows: int, *, has_heads: bool = True
-    ) -> dict[str, TableContent]:
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         from discover_orch.databases.table_content import join_version, read_postgres_tables
 
         found: dict[str, TableContent] = {}
@@ -340,13 +339,14 @@ class PostgresLog(TableLog):
         ask = partial(ask_rows, self._conn)
         ask("SAVEPOINT orch_versions")
         with suppress(Exception):  # the tool may read no rows, for example
-            found.update(read_postgres_tables(ask, there, most_rows, has_heads=has_heads))
+            found.update(read_postgres_tables(ask, there, most_rows, has_heads=self._has_heads))
         # And the settings are as before.
         ask("ROLLBACK TO SAVEPOINT orch_versions; RELEASE SAVEPOINT orch_versions")
         return found
 
     def look(self) -> tuple[str, ...] | None:
         self._note(ask_use(self._conn))
+        self._has_heads = False
         shown = {oid: one.shown for oid, one in self._last.items() if one.name is not None}
         return *shown.values(), *find_definitions(self._objects, shown)
 

@@ -25,10 +25,10 @@ from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
-    from discover_orch.databases.database import Named, Note
+    from discover_orch.databases.database import Named, Note, Test
     from discover_orch.databases.driver_transaction import Transaction
     from discover_orch.databases.table_log import TableLog
 
@@ -193,11 +193,7 @@ class SqliteDatabase(Database):
             return super().open_transaction(mode)
         return SqliteTransaction(self.outer, driver, managed=mode != "none")
 
-    def open_log(
-        self,
-        note_attach: Note = lambda name: None,
-        is_interrupted: Callable[[], bool] | None = None,
-    ) -> TableLog | None:
+    def open_log(self, note_attach: Note, is_interrupted: Test = None) -> TableLog | None:
         if not isinstance(self.conn, Connection):
             return None
         self.conn.is_interrupted = is_interrupted

@@ -107,12 +107,10 @@ class SqliteTableLog(TableLog):
         self._found.add(found)
         self.has_committed, self.has_written = notes.has_committed, bool(found.written)
 
-    def read_tables(
-        self, names: Iterable[str], most_rows: int, *, has_heads: bool = True
-    ) -> dict[str, TableContent]:
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         try:
             self._pause()
-            return read_sqlite_tables(self._conn, [*names], most_rows, has_heads=has_heads)
+            return read_sqlite_tables(self._conn, tuple(names), most_rows)
         except Exception:  # the connection is closed
             return {}
 

@@ -70,7 +70,7 @@ HEAD_ROWS, HEAD_COLUMNS, LONGEST_VALUE = 10, 30, 500
 
 
 def read_sqlite_tables(
-    conn: sqlite3.Connection, names: Collection[str], most_rows: int, *, has_heads: bool
+    conn: sqlite3.Connection, names: Collection[str], most_rows: int
 ) -> dict[str, TableContent]:
     """Of those of these tables that are in the main database. Views, indexes and triggers have no content but their
     definition: what a view shows is in tables."""
@@ -102,9 +102,8 @@ def read_sqlite_tables(
                     found[name] = TableContent(version=join_version(text, *columns))
                     continue
                 version = _hash_sqlite_table(conn, name, definition, columns, most_rows)
-                conn.text_factory, table = _decode, "main." + quote(name)
-                ask = partial(ask_rows, conn)
-                head = read_head(ask, name, table, columns) if has_heads else None
+                conn.text_factory = _decode
+                head = read_head(partial(ask_rows, conn), name, "main." + quote(name), columns)
                 found[name] = TableContent(version=version, head=head)
     finally:
         conn.text_factory = before

@@ -213,9 +213,7 @@ class TableLog:
         not listed."""
         return None
 
-    def read_tables(
-        self, names: Iterable[str], most_rows: int, *, has_heads: bool = True
-    ) -> dict[str, TableContent]:
+    def read_tables(self, names: Iterable[str], most_rows: int) -> dict[str, TableContent]:
         """What those of these tables contain that can be read; one with more than so many rows has no version. Asked
         after `resolve`."""
         return {}

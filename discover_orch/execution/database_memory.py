@@ -6,9 +6,8 @@ looks. On a server it also holds the lock of the project for a run, as long as t
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -273,14 +272,6 @@ def _read(found: SuccessRecord, module: str, memory: Memory) -> Record:
         tables=found.tables,
         has_document=found.has_document,
     )
-
-
-@contextlib.contextmanager
-def closing(memory: DatabaseMemory) -> Iterator[DatabaseMemory]:
-    try:
-        yield memory
-    finally:
-        memory.close()
 
 
 # The run that was killed.

@@ -209,10 +209,12 @@ def ask_database(
 ) -> Iterator[tuple[ProjectView, DatabaseMemory]]:
     """The project as it is known once the database was asked what it remembers of the tools. If it `runs`, no other
     run can use that database meanwhile, where it is on a server. Raises OrchError, also if another one does."""
-    from discover_orch.execution.database_memory import DatabaseMemory, closing
+    from discover_orch.execution.database_memory import DatabaseMemory
 
     judges = not runs or request.is_partial
-    with closing(DatabaseMemory(view.project, view.registry, runs=runs, judges=judges)) as memory:
+    with contextlib.closing(
+        DatabaseMemory(view.project, view.registry, runs=runs, judges=judges)
+    ) as memory:
         asked = memory.ask()
         if asked.holder and not runs:
             if find_holder(view.project.root) is None:  # else that is said

@@ -332,7 +332,7 @@ class ToolConnection:
         self.begin(commits_by_itself=False)
         try:
             there = self.tables.look()
-            found = self.tables.read_tables(names, self._version_rows, has_heads=False)
+            found = self.tables.read_tables(names, self._version_rows)
         finally:
             self.end(keep=False)
         return there, {name: one.version or TOO_LARGE for name, one in found.items()}

@@ -104,7 +104,7 @@ WHERE pg_catalog.pg_class.relname = %(table_name)s::VARCHAR
 def test_how_tables_are_used_in_postgresql(
     pg: psycopg.Connection, does: list[Any], expected: Seen
 ) -> None:
-    statements = find_database(pg).open_log()
+    statements = find_database(pg).open_log(lambda name: None)
     transaction = find_database(pg).open_transaction("tool")
     assert statements is not None
     statements.begin_step()
