@@ -68,7 +68,7 @@ class AskingWorker:
             assert self._worker is not None
             self._worker.send(question)
             answer = self._wait(self._worker, longest)
-            if answer.problem or answer.holder:
+            if answer.problem or (answer.holder and runs):
                 self.close()
             if not answer.problem or time.monotonic() > deadline:
                 return answer

@@ -377,7 +377,7 @@ def test_status_says_that_another_checkout_runs(
     project({**files(url, ["a"]), "orch.toml": f"database = '{url}'\nproject = 'p'\n"})
     assert orch("run").code == 0
     with psycopg.connect(url) as conn:
-        PsycopgMemory(conn).lock("p", "another checkout", waits=False)
+        PostgresDatabase(conn).lock("p", "another checkout", waits=False)
         shown = orch("status", "--exit-code")
         assert "warning: another run is in progress (another checkout, since " in shown.err
         assert (shown.code, shown.err.count("warning")) == (0, 1), shown.text
