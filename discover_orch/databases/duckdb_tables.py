@@ -396,7 +396,12 @@ def _find_used(
         created=shown(created),
         dropped=shown(made - now.things.keys()),
         kept=shown((kept & there | looked_up) - made - rows),
-        empty=shown(one for one in created & every(done, "created") - rows if one[2] not in filled),
+        # Had those been there that it looked for, it may have dropped them.
+        empty=shown(
+            one
+            for one in created & every(done, "created") - rows - every(done, "altered") - needed
+            if one[2] not in filled and one[2] not in asked
+        ),
         lists_tables=any(one.lists for one in both),
         gaps={one.gap for one in done if one.gap},
         is_unclear=any(one.is_unclear for one in both),

@@ -82,7 +82,8 @@ READS = frozenset({"AccessShareLock", "RowShareLock"})
 #: Of an index that is made, and of a table that gets a trigger or that a foreign key refers to.
 KEEPS = frozenset({"ShareLock", "ShareRowExclusiveLock"})
 DEFINES = frozenset({"AccessExclusiveLock"})
-WRITES = frozenset({"RowExclusiveLock", "ExclusiveLock"}) | DEFINES
+FILLS = frozenset({"RowExclusiveLock"})
+WRITES = FILLS | {"ExclusiveLock"} | DEFINES
 
 UNDEFINED_TABLE, DUPLICATE_TABLE = "42P01", "42P07"
 #: The functions of the server that say of IF EXISTS that there is none. The text depends on its language.
@@ -136,9 +137,7 @@ class Table(msgspec.Struct, frozen=True, array_like=True):
     @property
     def is_changed(self) -> bool:
         """Whether more was done than to insert rows."""
-        return (
-            self.changed > 0 or self.scans > 0 or bool(self.modes - {"RowExclusiveLock"} & WRITES)
-        )
+        return self.changed > 0 or self.scans > 0 or bool(self.modes - FILLS & WRITES)
 
 
 _COUNTS = ("scans", "rows", "inserted", "changed", "deleted")
@@ -403,7 +402,9 @@ class PostgresLog(TableLog):
             created={now[oid].shown for oid in defined if now[oid].name is not None} - were_there,
             dropped=gone,
             empty={
-                names[oid] for oid in made if now[oid].kind in ("r", "p") and not now[oid].inserted
+                names[oid]
+                for oid in made
+                if now[oid].kind in ("r", "p") and not (now[oid].inserted or now[oid].modes & FILLS)
             }
             - were_there,  # one that was dropped has lost its rows
             lists_tables=self._lists_tables,
@@ -412,6 +413,8 @@ class PostgresLog(TableLog):
         missed = {one for name in self._missed for one in self._show(name)}
         found.missed = (missed | absent) - there - were_there
         found.found = missed & there
+        # Had they been there, it may have dropped them.
+        found.empty -= absent | missed
         found.kept = absent & found.missed
         found.kept |= {one for name in self._kept for one in self._show(name) if one in were_there}
         found.kept |= {names[oid] for oid, one in used.items() if one.is_kept}

@@ -191,6 +191,40 @@ def test_a_table_that_is_made_anew_is_filled_again_by_the_tool_that_fills_it(
     assert (root / "prices.txt").read_text() == "[(1,)]"
 
 
+EXISTS = "select 1 from information_schema.tables where table_name = \\'prices\\'"
+MAKES_ANEW = {
+    "drop": ["conn.execute('drop table if exists prices')", "conn.execute('create table prices (x int)')"],
+    "delete": ["conn.execute('create table if not exists prices (x int)')", "conn.execute('delete from prices')"],
+    "ask": [
+        f"if conn.execute('{EXISTS}').fetchall(): conn.execute('drop table prices')",
+        "conn.execute('create table prices (x int)')",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("database", "how"),
+    [*((one, how) for one in ("postgres", "duckdb") for how in MAKES_ANEW), ("sqlite", "drop"), ("sqlite", "delete")],
+)  # fmt: skip
+def test_who_would_empty_a_table_makes_it_anew_for_its_filler_after_a_first_run_too(
+    database: str, how: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres() if database == "postgres" else f"{database}:///w.db"
+    load = tool("load", "conn.execute(f'insert into prices values ({PRICE})')", top="PRICE = 1")
+    root = project(
+        {
+            "orch.toml": f"database = '{url}'\nstages = ['set_up', 'load', 'show']\n",
+            "src/set_up.py": tool("set_up", *MAKES_ANEW[how]),
+            "src/load.py": load,
+            "src/show.py": show("prices", "select * from prices"),
+        }
+    )
+    run_all(orch)
+    project({"src/load.py": load.replace("PRICE = 1", "PRICE = 2")})
+    assert run_changed(orch) == ["set_up", "load", "show"]
+    assert (root / "prices.txt").read_text() == "[(2,)]"
+
+
 WRITES = "import duckdb; conn = duckdb.connect('w.duckdb'); conn.execute('{}'); conn.close()"
 
 
