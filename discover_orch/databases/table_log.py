@@ -32,6 +32,8 @@ _CHECKING = re.compile(r"[\\/](?:sqlalchemy[\\/]|pandas[\\/]io[\\/]sql\.py$)")
 #: Those that read the list of tables and look for some of these only, and the variable that has their names.
 _SEEKING = {
     "check_case_sensitive": "name",
+    "has_table": "table_name",
+    "has_multi_table": "table_names",
     "reflect": "only",
     "_default_multi_reflect": "filter_names",
 }

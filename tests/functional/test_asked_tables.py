@@ -74,6 +74,8 @@ def test_tools_that_replace_tables_by_pandas_are_fresh_after_one_run_in_their_or
     assert run_changed(orch) == []
 
 
+IMPORTS = "from sqlalchemy import create_engine, inspect\nfrom sqlalchemy.pool import StaticPool"
+ENGINE = "create_engine('postgresql+psycopg://', creator=lambda: conn, poolclass=StaticPool)"
 ASKS = {
     "sqlite": [
         "conn.execute('select name from sqlite_master where name = ?', ('t',)).fetchall()",
@@ -86,6 +88,7 @@ ASKS = {
         "conn.execute(\"select 1 from information_schema.tables where table_schema = 'public' and table_name = %s\", ('t',)).fetchall()",
         "conn.execute(\"select exists(select from pg_tables where schemaname = %s and tablename = %s)\", ('public', 't')).fetchall()",
         "conn.execute(\"select to_regclass('public.t')\").fetchall()",
+        f"inspect({ENGINE}).has_table('t')",
         "conn.execute(\"select relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where nspname = 'public' and relname = 't'\").fetchall()",
     ],
     "duckdb": [
@@ -107,7 +110,7 @@ def test_who_asks_whether_one_table_is_there_depends_on_that_table(
         {
             "orch.toml": f"database = '{url}'\nstages = ['load', 'show']\n",
             "src/first.py": make.format("other"),
-            "src/asks.py": f"STAGE = 'show'\n\ndef run(conn):\n    open('asked.txt', 'w').write(str({ask}))\n",
+            "src/asks.py": f"STAGE = 'show'\n{IMPORTS}\n\ndef run(conn):\n    open('asked.txt', 'w').write(str({ask}))\n",
         }
     )
     run_all(orch)
