@@ -40,8 +40,8 @@ class Project(Struct, frozen=True, kw_only=True):
 
     `external_writes` says whether the tools that read the SQLite or DuckDB file are stale when another program wrote
     to it: "stale", or "ignore". Tables with up to `table_version_rows` rows are compared by content. `jobs` is the
-    number of workers. `project` is the name under which the database keeps the memory of the tools, if `memory` is
-    "database", and not "local".
+    number of workers, and `worker` is "own" where each tool has one by itself. `project` is the name under which the
+    database keeps the memory of the tools, if `memory` is "database", and not "local".
 
     `executor` is "local", "dask=ADDRESS" or "command"; `command` is for "command".
 
@@ -66,6 +66,7 @@ class Project(Struct, frozen=True, kw_only=True):
     table_version_rows: int = 20_000
     secrets: tuple[str, ...] = ()
     jobs: int = 1
+    worker: str = "shared"
     tokens: Mapping[str, int] = field(default_factory=dict)
     executor: str = "local"
     command: Command = Command()

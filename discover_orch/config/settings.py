@@ -279,6 +279,10 @@ KEYS: Mapping[str, Setting] = {
         'what another program changes in a table makes its maker and its readers `"stale"`, or not: `"ignore"`',
     ),
     "jobs": Setting(POSITIVE, "the number of worker processes"),
+    "worker": Setting(
+        one_of("shared", "own"),
+        'the process in which a tool runs: one that it shares with others, or its `"own"`',
+    ),
     "tokens": Setting(
         TABLE,
         "how many tokens of each kind there are: `{gpu = 1}`",

@@ -107,6 +107,7 @@ _AGE = Kind(
     "an age or a number of seconds, more than 0",
     lambda value: float(value[:-1]) * _SECONDS[value[-1]] if isinstance(value, str) else value,
 )
+_OWN = Kind(Literal["own"], '"own"', lambda _: True)
 _NO_TRANSACTION = Kind(Literal["none"], '"none"', lambda _: True)
 
 
@@ -191,5 +192,12 @@ RULES = {
         meaning="`False`: `orch` does not ask the kernel which files the tool uses. For programs that need rights of "
         "their own, as `sudo` does",
         sets="is_traced",
+    ),
+    "worker": Rule(
+        kind=_OWN,
+        example='"worker": "own"',
+        meaning='`"own"`: each run of the tool has a process of its own, with its own `conn` and resources. For code '
+        "that changes its process in ways that nobody can put back",
+        sets="has_own_worker",
     ),
 }

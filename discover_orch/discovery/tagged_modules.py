@@ -82,7 +82,7 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     passed_over: list[PassedOver] = list(scan.passed_over)
     for facts in scan.modules:
         if facts.stage is not None and facts.run is not None:
-            candidates.append(_candidate(facts, project.root))
+            candidates.append(_candidate(facts, project))
             continue
         if facts.stage is not None:
             tag_warnings.append(_no_run_problem(facts))
@@ -101,14 +101,15 @@ def build_candidates(scan: Scan, project: Project) -> Candidates:
     )
 
 
-def _candidate(facts: ModuleFacts, root: str) -> Candidate:
+def _candidate(facts: ModuleFacts, project: Project) -> Candidate:
     assert facts.stage is not None, "only modules with a STAGE become candidates"
     name, settings, found = read_settings(facts.orch, facts.path)
     is_sql = facts.path.endswith(SQL_SUFFIX)
     settings = replace(
         settings,
-        inputs=_with_absolute(settings.inputs, root),
-        outputs=_with_absolute(settings.outputs, root),
+        inputs=_with_absolute(settings.inputs, project.root),
+        outputs=_with_absolute(settings.outputs, project.root),
+        has_own_worker=settings.has_own_worker or project.worker == "own",
     )
     problems = [*found]
     stages = tuple(dict.fromkeys(word for word in facts.stage.words if isinstance(word, str)))

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -39,12 +40,13 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.variables_and_packages import secret_variables
-from discover_orch.worker.protocol import Prepare
+from discover_orch.worker.protocol import Preload, Prepare
 from discover_orch.worker.spawn import Interpreter
 
 if TYPE_CHECKING:
     from discover_orch.execution.executors.remote_worker import FarSide, RemoteWorker
     from discover_orch.execution.observers import Observers
+    from discover_orch.execution.warm_worker import WorkerAhead
 
 
 class WatchedRun(Struct, frozen=True, kw_only=True):
@@ -103,9 +105,10 @@ class _Session:
         self._plan, self._settings, self._host = plan, settings, host
         self._registry, self._project = registry, project = view.registry, view.project
         self._jobs = settings.jobs if host.side is None else host.side.jobs
-        self._start: Callable[[], Supervisor | RemoteWorker] = partial(
+        self._start_here: Callable[[], Supervisor] = partial(
             Supervisor.start, raw_output=settings.is_raw, adopts_orphans=not host.is_guest
         )
+        self._start: Callable[[], Supervisor | RemoteWorker] = self._start_here
         if host.side is not None:
             from discover_orch.execution.executors.remote_worker import RemoteWorker  # rare
 
@@ -122,6 +125,7 @@ class _Session:
         environ: Mapping[str, str] = os.environ
         self._worker = None
         watched = host.watched
+        self._code = view.sources if watched is None else watched.code
         if watched is not None:
             self._worker, environ = watched.worker, watched.environment
             self._prepare = replace(self._prepare, environment=environ)
@@ -137,7 +141,7 @@ class _Session:
             plan,
             registry,
             project,
-            code=view.sources if watched is None else watched.code,
+            code=self._code,
             environ=environ,
             key=key,
             keep=host.keep,
@@ -196,7 +200,25 @@ class _Session:
             start=self._start,
             sources_of=self._sources_of,
             run_of=lambda: self._run,
+            ahead=self._build_ahead(),
         )
+
+    def _build_ahead(self) -> WorkerAhead | None:
+        """What starts the next worker while a tool runs; None if none has one of its own."""
+        steps = self._plan.possible_steps
+        if self._host.side is not None or not any(one.tool.has_own_worker for one in steps):
+            return None
+        from discover_orch.execution.warm_worker import WorkerAhead  # few projects need it
+
+        modules = [one.tool.module for one in steps]
+        return WorkerAhead(self._start_here, self._preload_of, dict(pairwise(modules)))
+
+    def _preload_of(self, module: str) -> Preload:
+        project, graph = self._project, self._code
+        if not isinstance(graph, ImportGraph):
+            graph = self._code = ImportGraph(project, graph)
+        modules, pythonpath = graph.third_party([module]), project.absolute_pythonpath
+        return Preload(root=project.root, pythonpath=pythonpath, modules=modules)
 
     def _build_executor(self, size: int) -> Executor:
         prepare = replace(self._prepare, is_one_of_several=size > 1)

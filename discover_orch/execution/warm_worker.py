@@ -1,4 +1,5 @@
-"""A warm worker: one that waits with its imports done. It is used once.
+"""A warm worker: one that waits with its imports done. It is used once, by the next run of a watch, or by the next
+tool where a tool has a worker of its own.
 
 Whatever is wrong with it costs the preloaded imports and never holds up a run.
 """
@@ -9,7 +10,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -34,7 +35,8 @@ class WarmWorkerSpec(Struct, frozen=True, kw_only=True):
 class WarmWorker:
     """Started by `prepare`, handed over by `claim`, ended by `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[], Supervisor] | None = None) -> None:
+        self._start = start or (lambda: Supervisor.start())
         self._worker: Supervisor | None = None
         self._spec: WarmWorkerSpec | None = None
 
@@ -44,7 +46,7 @@ class WarmWorker:
             return
         self.close()
         try:
-            self._worker = Supervisor.start()
+            self._worker = self._start()
         except OSError:
             return
         self._spec = spec
@@ -65,6 +67,31 @@ class WarmWorker:
         worker, self._worker = self._worker, None
         if worker is not None:
             discard_worker(worker)
+
+
+class WorkerAhead:
+    """The worker of the next step, which is started while a tool has one of its own. `preload_of` says what the worker
+    of a step imports ahead, and `next_of` which step is next in the plan."""
+
+    def __init__(
+        self,
+        start: Callable[[], Supervisor],
+        preload_of: Callable[[str], Preload],
+        next_of: Mapping[str, str],
+    ) -> None:
+        self._worker = WarmWorker(start)
+        self._preload_of, self._next_of = preload_of, next_of
+
+    def prepare(self, running: str) -> None:
+        """Starts it while this tool runs. Raises nothing."""
+        if following := self._next_of.get(running):
+            self._worker.prepare(WarmWorkerSpec(order=self._preload_of(following)))
+
+    def claim(self, module: str) -> Supervisor | None:
+        return self._worker.claim(WarmWorkerSpec(order=self._preload_of(module)))
+
+    def close(self) -> None:
+        self._worker.close()
 
 
 class PackageDetector:

@@ -26,7 +26,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     - `replaces`: the files that the tool makes anew as a whole; those that it did not make this time are deleted.
     - `max_age`: after this time a success is stale. `is_repeatable`: running the tool again on its own result changes
       nothing. `commits_by_itself`: orch neither commits nor rolls back. `is_traced`: the kernel is asked which files
-      it uses.
+      it uses. `has_own_worker`: it runs in a process in which no other tool runs.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.
     - `timeout`: after this time it is stopped and has failed. `tokens`: those that it holds while it runs.
     """
@@ -46,6 +46,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     tokens: Mapping[str, int] = field(default_factory=dict)
     commits_by_itself: bool = False
     is_traced: bool = True
+    has_own_worker: bool = False
 
 
 class Tool(ToolSettings, frozen=True, kw_only=True):

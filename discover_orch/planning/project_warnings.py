@@ -388,6 +388,10 @@ def check_sharing(
             message = 'several workers cannot share one transaction, and transaction = "run" is set'
             hint = 'run with --jobs 1, or set transaction = "tool"'
             return [Problem(code="transaction", message=message, hint=hint)]
+        if own := next((tool.name for tool in tools if tool.has_own_worker), ""):
+            message = f'{own} has a worker of its own, and transaction = "run" is set, which is for one worker'
+            hint = 'remove worker = "own", also from ORCH, or set transaction = "tool"'
+            return [Problem(code="transaction", message=message, hint=hint)]
         return [
             Problem(
                 code="transaction",
@@ -398,11 +402,14 @@ def check_sharing(
             for tool in tools
             if tool.commits_by_itself
         ]
-    if jobs == 1 or not opens_database(tools, registry, project):
+    has_own = any(tool.has_own_worker for tool in tools)
+    is_one = jobs == 1 and not (has_own and len(tools) > 1)
+    if is_one or not opens_database(tools, registry, project):
         return []
     if is_in_memory(project.database):
         message = "several workers cannot share a database in memory"
-        hint = "run with --jobs 1, or give the database a file: sqlite:///data.db"
+        hint = "run with --jobs 1" if jobs > 1 else 'remove worker = "own", also from ORCH'
+        hint += ", or give the database a file: sqlite:///data.db"
         return [Problem(code="database", message=message, hint=hint)]
     return []
 

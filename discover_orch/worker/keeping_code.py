@@ -1,11 +1,11 @@
 """Which code may keep what it reads, so that the next tool of the worker finds it and reads nothing.
 
-This is decided once for each code object, by its instructions and what it names, without looking at what is kept.
-Code may keep what it reads if a decorator may (a cache of `functools` is emptied before each tool), if it stores a
-global, an attribute or into a container in one, if it has a closure with a container or an object, or if it stores
-into a container at the top of a module. A constructor may store attributes: whoever keeps the new object is on the
-stack too. What is read while code of an object's class runs may be kept by the object, so that it counts for the
-module that has the object at its top: also an object of a library, such as the environment of a template language.
+This is decided once for each code object, by its instructions and what it names, without looking at what is kept. Code
+may keep what it reads if a decorator may (caches of `functools` are emptied before each tool), if it stores a global
+or an attribute or into a container in one, if it has a closure with a container or an object, or if it stores into a
+container at the top of a module. A constructor may store attributes: whoever keeps the new object is on the stack too.
+What is read while code of an object's class runs may be kept by the object, so that it counts for the module that has
+the object at its top: also an object of a library, such as the environment of a template language.
 """
 
 from __future__ import annotations

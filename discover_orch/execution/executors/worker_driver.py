@@ -4,7 +4,7 @@ A step is sent when the one before it has ended, and a moment before that one is
 
 The worker's messages and output become events of the run. A worker that dies is a failed tool. A tool that runs longer
 than its timeout is interrupted, and its worker retires: it closes its resources and ends. Where there is more to do,
-another worker is started.
+another worker is started. A tool that has a worker of its own gets one that has run nothing, which then retires.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ from discover_orch.worker.protocol import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.execution.executors.remote_worker import RemoteWorker
+    from discover_orch.execution.warm_worker import WorkerAhead
 
 UNCLOSED = "resources of orchconf.py may not have been closed"
 #: How far a step is that was submitted and has not ended.
@@ -63,7 +64,8 @@ Stage = Literal["waiting", "sent", "started", "committing"]
 class WorkerDriver:
     """`worker` may have been started before the project was known. One that `is_warm` may still be importing ahead; if
     it ends before it has said anything, another takes its place. `start` starts a worker. `sources_of` gives the files
-    of a tool's code, and `run_of` the number and the key of the run."""
+    of a tool's code, and `run_of` the number and the key of the run. `ahead` starts the next worker ahead, where tools
+    have workers of their own."""
 
     def __init__(
         self,
@@ -74,7 +76,11 @@ class WorkerDriver:
         start: Callable[[], Supervisor | RemoteWorker],
         sources_of: Callable[[Tool], Iterable[str]],
         run_of: Callable[[], tuple[int, str]] = lambda: (0, ""),
+        ahead: WorkerAhead | None = None,
     ) -> None:
+        self._ahead = ahead
+        self._has_own_worker = False  # the tool of this order
+        self._is_used = False  # the worker has got a step
         self._prepare = prepare
         self._sources_of, self._run_of = sources_of, run_of
         self._start = start
@@ -109,13 +115,20 @@ class WorkerDriver:
         self._order, self._stage, self._is_timed_out = order, "waiting", False
         if self._prepare.transaction == "run":  # of one worker
             self._order = order = replace(order, is_traced=self._prepare.is_traced)
-        if order.is_traced != self._prepare.is_traced:  # that holds as long as a worker
+        self._has_own_worker = step.tool.has_own_worker
+        is_other = order.is_traced != self._prepare.is_traced  # that holds as long as a worker
+        if is_other:
             self._prepare = replace(self._prepare, is_traced=order.is_traced)
-            if self._worker is not None and not self._worker.is_over and not self._is_retiring:
-                self._is_retiring = True
-                self._worker.send(Finish())
+        if is_other or (self._has_own_worker and self._is_used):
+            self._retire()
         if not self._prepare.raw_output:
             self._send_order()
+
+    def _retire(self) -> None:
+        worker = self._worker
+        if worker is not None and not worker.is_over and not self._is_retiring:
+            self._is_retiring = True
+            worker.send(Finish())
 
     def events(self) -> Iterator[WorkerSaid]:
         """What has happened; does not wait."""
@@ -156,11 +169,15 @@ class WorkerDriver:
             self._deadline += now - self._suspended_at
         if word == "interrupt" and self._is_silent:
             word = "kill"  # nothing has started that could end cleanly
+        if self._ahead is not None and self._is_interrupted:
+            self._ahead.close()
         if worker is not None:
             worker.control(word)
 
     def finish(self, *, commits: bool = False, records: tuple[SuccessRecord, ...] = ()) -> bool:
         """Whether a worker was there, which keeps the records."""
+        if self._ahead is not None:
+            self._ahead.close()
         worker = self._worker
         if worker is None or worker.is_over or self._is_retiring:
             return False
@@ -179,8 +196,11 @@ class WorkerDriver:
         if self._order is None or not self._may_send:
             return
         if self._worker is None or self._worker.is_over:
-            self._worker = self._start()
+            ahead = None if self._ahead is None else self._ahead.claim(self._order.module)
+            self._is_silent = ahead is not None
+            self._worker = ahead or self._start()
             self._worker.send(self._prepare)
+        self._is_used = True
         self._worker.send(self._order)
         self._stage = "sent"
 
@@ -196,6 +216,8 @@ class WorkerDriver:
         match event:
             case ToolStarted() if order is not None:
                 self._stage = "started"
+                if self._ahead is not None and self._has_own_worker and not self._is_interrupted:
+                    self._ahead.prepare(order.module)
                 if order.timeout is not None:
                     self._deadline = time.monotonic() + order.timeout
                 if not self._prepare.raw_output:  # else it was reported before
@@ -234,7 +256,7 @@ class WorkerDriver:
         if self._is_timed_out and status == "failed" and error is not None:
             # A driver may have turned the interrupt into an error of its own.
             error = as_timeout(error, order.timeout)
-        if is_stopped or worker.runs_one_step:  # the worker is not used again
+        if is_stopped or worker.runs_one_step or self._has_own_worker:  # it is not used again
             self._is_retiring = True
             if not worker.is_over:  # it may have ended while its answers were read
                 worker.send(Finish())
