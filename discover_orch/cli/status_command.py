@@ -34,6 +34,7 @@ from discover_orch.render.status import (
     as_of_text,
     build_made,
     build_statuses,
+    code_rows,
     left_over_text,
     status_text,
     tool_text,
@@ -124,9 +125,8 @@ def _tool_text(left: RemainingWork, status: ToolStatus, style: Style, *, verbose
         left.params_of(tool),
         left.defaults_of(tool),
         runs,
-        functions,
+        code_rows(success.inputs.code, functions, verbose=verbose) if success else (),
         style,
-        verbose=verbose,
     )
 
 

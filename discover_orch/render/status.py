@@ -137,13 +137,11 @@ def tool_text(
     params: Mapping[str, str],
     defaults: Mapping[str, str],
     runs: Sequence[ToolRun],
-    functions: Mapping[str, int],
+    code: Sequence[str],
     style: Style,
-    *,
-    verbose: bool = False,
 ) -> str:
-    """Everything about one tool: reasons, parameters old and new, data flow, code and the last `runs`. `functions` are
-    the numbers of functions in the files of its code."""
+    """Everything about one tool: reasons, parameters old and new, data flow, code and the last `runs`. `code` are
+    the rows of `code_rows`."""
     status = shown(status)
     rows = [
         ("module", [tool.module]),
@@ -163,7 +161,7 @@ def tool_text(
         installed = sorted(_of_kind("package", other).items())
         used = [
             ("environment", few(sorted(_of_kind("env", other)), MOST)),
-            ("code", _code_rows(success.inputs.code, functions, verbose=verbose)),
+            ("code", list(code)),
             ("packages", few([f"{name} {version}" for name, version in installed], MOST)),
         ]
     latest = [
@@ -180,10 +178,9 @@ def tool_text(
     return "\n".join(out) + "\n"
 
 
-def _code_rows(
-    code: Mapping[str, str], functions: Mapping[str, int], *, verbose: bool
-) -> list[str]:
-    """The files, with how many of their functions ran where not all did, and which."""
+def code_rows(code: Mapping[str, str], functions: Mapping[str, int], *, verbose: bool) -> list[str]:
+    """The files, with how many of their functions ran where not all did, and which. `functions` are the numbers of
+    functions that they have."""
     rows = []
     for path, version in sorted(code.items()):
         ran = functions_of(version)

@@ -142,9 +142,8 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
         {text: text},
         {text: text},
         [filled(documents.ToolRun, text)],
-        {text: 1},
+        status_pages.code_rows({text: text}, {text: 1}, verbose=True),
         style,
-        verbose=True,
     ),
     **{
         f"watch_event_text {kind.__name__}": partial(watch_text, kind)
