@@ -57,10 +57,12 @@ _ACCESSORS = frozenset(("setter", "getter", "deleter"))
 _BUILTINS = frozenset(dir(builtins))
 _NAME = re.compile(r"(?:[\w.]+[.:])?([^\W\d]\w*)")
 _LONGEST_NAME = 120
-_HARMLESS = (
-    ast.Constant, ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Dict, ast.Set, ast.Slice,
-    ast.UnaryOp, ast.BinOp, ast.Starred, ast.expr_context, ast.unaryop, ast.operator,
+#: Evaluating these does nothing that other code could see: the first cannot even raise, the next not with types.
+_PLAIN_VALUES = (
+    ast.Constant, ast.Name, ast.Tuple, ast.List, ast.Dict, ast.UnaryOp, ast.unaryop, ast.expr_context,
 )  # fmt: skip
+_PLAIN_TYPES = (*_PLAIN_VALUES, ast.Subscript, ast.BinOp, ast.BitOr)
+_HARMLESS = (*_PLAIN_TYPES, ast.Attribute, ast.Set, ast.Slice, ast.Starred, ast.operator)
 _BLOCKS = ("body", "handlers", "cases", "orelse", "finalbody")
 
 _Node = TypeVar("_Node", bound=ast.AST)
@@ -105,6 +107,8 @@ class _Splitter:
                 self._globals.update(node.names)
         self.imported = {*self._imported}
         self._bound |= self.imported
+        self._bound_so_far = set(_BUILTINS)
+        self._evaluated: set[str] = set()  # defaults and annotations that can raise
         self.functions: dict[str, list[Function]] = {}
         #: Where the loaded code may say that a function at the top is defined there.
         self._marks: list[tuple[list[ast.stmt], ast.stmt, str]] = []
@@ -154,6 +158,7 @@ class _Splitter:
                 found.append(self._split_blocks(one, prefix, is_class=is_class))
             else:
                 found.append(one)
+            self._bound_so_far.update(_find_bound(one))
         return found
 
     def _add_whole(self, node: Function | ast.ClassDef, prefix: str, into: list[ast.stmt]) -> None:
@@ -196,7 +201,8 @@ class _Splitter:
         for block, mark, name in self._marks:
             if name not in named and not self._has_star:
                 block[:] = [one for one in block if one is not mark]
-        return Piece(_hash([*flatten(loaded)[0], docs]), "", "", *_join(calls, values))
+        body = _hash([*flatten(loaded)[0], docs, sorted(self._evaluated)])
+        return Piece(body, "", "", *_join(calls, values))
 
     def _is_plain(self, node: Function, *, is_class: bool) -> bool:
         if not is_class and node.name[:2] == node.name[-2:] == "__":
@@ -230,24 +236,40 @@ class _Splitter:
         return False
 
     def _is_harmless(self, node: ast.expr) -> bool:
-        """Whether evaluating it does nothing that other code could see."""
+        """Whether evaluating it does nothing that other code could see, if it does not raise."""
         return all(
             isinstance(one, _HARMLESS)
-            and not (
-                isinstance(one, ast.Name) and one.id not in self._bound and one.id not in _BUILTINS
-            )
+            and not (isinstance(one, ast.Name) and one.id not in self._bound_so_far)
             for one in ast.walk(node)
         )
 
+    def _can_raise(self, node: ast.expr) -> bool:
+        parts = [*ast.walk(node)]
+        is_of_python = all(
+            one.id not in self._bound or self._is_of_python(one.id)
+            for one in parts
+            if isinstance(one, ast.Name)
+        )
+        kinds = _PLAIN_TYPES if is_of_python else _PLAIN_VALUES
+        return not all(isinstance(one, kinds) for one in parts)
+
+    def _is_of_python(self, name: str) -> bool:
+        return self._imported.get(name, "").partition(".")[0] in sys.stdlib_module_names
+
     def _executed(self, node: Function) -> Iterator[ast.expr]:
-        """What is evaluated where the function is defined, and not harmless."""
+        """What is evaluated where the function is defined, and not harmless. What is, and can raise, counts once for
+        all functions, wherever it stands."""
         one = node.args
         given = [*one.defaults, *(default for default in one.kw_defaults if default is not None)]
         if not self._has_lazy_annotations:
             every = (*one.posonlyargs, *one.args, *one.kwonlyargs, one.vararg, one.kwarg)
             found = (each.annotation for each in every if each is not None)
             given += [each for each in (*found, node.returns) if each is not None]
-        yield from (each for each in given if not self._is_harmless(each))
+        for each in given:
+            if not self._is_harmless(each):
+                yield each
+            elif self._can_raise(each):
+                self._evaluated.add(_hash(flatten([each])[0]))
 
 
 def _read_piece(found: list[Function], imported: set[str]) -> Piece:
@@ -285,11 +307,13 @@ def _docstrings(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def _find_bound(node: ast.AST) -> Iterator[str]:
-    for one in ast.walk(node):
+    for one in (node,) if isinstance(node, _FUNCTIONS) else ast.walk(node):
         if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
             yield one.id
         elif isinstance(one, (ast.ClassDef, *_FUNCTIONS)):
             yield one.name
+        elif isinstance(one, ast.alias):
+            yield one.asname or one.name.partition(".")[0]
 
 
 # The names that code mentions.

@@ -137,7 +137,21 @@ UNCHANGED: dict[str, tuple[str, str, str, str]] = {
     ),
     "a docstring": ('def used():\n    """One."""\n    return 1\n', "x.used()", "One.", "Two."),
     "a comment": (TWO, "x.used()", "def used", "# why\ndef used"),
+    "types of a new function": (
+        "from collections.abc import Iterator\n\n\n" + TWO, "x.used()", "def unused",
+        "def new(n: Iterator[str] | None = None, m: dict[str, int] = {}) -> list[int]:\n    return []\n\n\ndef unused",
+    ),
     "the parameters of another function": (TWO, "x.used()", "def unused()", "def unused(n: str = '')"),
+}  # fmt: skip
+
+#: The same, with an edit after which the module cannot be loaded.
+BROKEN: dict[str, tuple[str, str, str, str]] = {
+    "a default of another function that cannot be evaluated": (
+        "import json\n\n\n" + TWO, "x.used()", "def unused()", "def unused(n: json.Wrong = None)",
+    ),
+    "a default of another function that is not there yet": (
+        TWO + "\n\nN = 1\n", "x.used()", "def unused()", "def unused(n=N)",
+    ),
 }  # fmt: skip
 
 
@@ -179,6 +193,17 @@ def test_an_edit_of_what_did_not_run_concerns_nobody(
     assert orch("run").code == 0
     edit(root, old, new)
     assert "nothing to run" in orch("run", "--changed").text
+
+
+@pytest.mark.parametrize("situation", BROKEN)
+def test_an_edit_that_breaks_the_module_is_seen(
+    project: Project, orch: Orch, situation: str
+) -> None:
+    text, value, old, new = BROKEN[situation]
+    root = make(project, text, value)
+    assert orch("run").code == 0
+    edit(root, old, new)
+    assert orch("run", "--changed").code == 1
 
 
 def test_the_reason_names_the_function(project: Project, orch: Orch) -> None:
