@@ -2,8 +2,9 @@
 an earlier one has computed, and not compute it.
 
 The state of a module are its names, and all that is reached from them through containers, objects, classes of the
-project and closures. Caches of `functools` are emptied before each tool, so they do not count. What cannot be looked
-into, as an array of numbers, is taken to be as it was.
+project and closures; of what has a buffer, as an array of numbers, the bytes. Caches of `functools` are emptied before
+each tool, and loggers are everybody's, so they do not count. What cannot be looked into, as an open file, is taken to
+be as it was.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 #: More objects than that are not looked at: then the module counts as changed.
 MOST_OBJECTS = 20_000
+MOST_BYTES = 10_000_000  # of a buffer
 _VALUES = frozenset((int, float, complex, str, bytes, bool, type(None)))
 _CLOSED = frozenset((
     ModuleType, CodeType, BuiltinFunctionType, GetSetDescriptorType, functools._lru_cache_wrapper, range, slice,
 ))  # fmt: skip
 _DESCRIPTORS = (staticmethod, classmethod, property)
-#: Modules of the standard library whose objects hold others.
+#: Modules of the standard library whose objects hold others; of objects of the others only open attributes count, as
+#: they remember for themselves what they have computed of themselves (paths).
 _HOLDING = frozenset(
     ("collections", "functools", "types", "weakref", "_weakref", "queue", "threading", "_thread")
 )
@@ -83,7 +86,7 @@ class KeptState:
             return -self._unknown
 
     def _read(self, names: dict[str, Any]) -> int:
-        own = {name: value for name, value in names.items() if name[:2] != "__"}
+        own = {name: one for name, one in names.items() if not name[:2] == name[-2:] == "__"}
         state = hash(tuple(own))
         seen: set[int] = set()
         waiting: list[Any] = [*own.values()]
@@ -99,6 +102,8 @@ class KeptState:
             seen.add(id(one))
             if len(seen) > MOST_OBJECTS:
                 raise OverflowError
+            if hasattr(kind, "__buffer__"):
+                state = hash((state, _read_bytes(one)))
             if issubclass(kind, (dict, list, tuple, set, frozenset, deque)):
                 state = hash((state, len(one)))
             waiting += self._find_inner(one, kind)
@@ -122,11 +127,18 @@ class KeptState:
             return (*dict.keys(one), *dict.values(one), *self._find_attributes(one))
         top = kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
         if top in sys.stdlib_module_names and top not in _HOLDING and top != "builtins":
-            return ()
+            return () if top == "logging" else self._find_attributes(one)
         return gc.get_referents(one)
 
     def _find_attributes(self, one: Any) -> Iterable[Any]:
         return () if type(one) is dict else getattr(one, "__dict__", {}).values()
+
+
+def _read_bytes(one: Any) -> bytes:
+    view = one if hasattr(one, "nbytes") else memoryview(one)
+    if view.nbytes > MOST_BYTES:
+        raise OverflowError
+    return bytes(view.tobytes())
 
 
 def _is_filled(cell: Any) -> bool:

@@ -121,6 +121,21 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
         "a = A()\n\n\ndef slow():\n    return 1\n",
         "x.a.get()", "return 1", "return 3",
     ),
+    "what an earlier tool has kept under a private name": (
+        "__kept = {}\n\n\ndef used():\n    if 0 not in __kept:\n        __kept[0] = slow()\n    return __kept[0]\n\n\n"
+        "def slow():\n    return 1\n",
+        "x.used()", "return 1", "return 3",
+    ),
+    "what an earlier tool has kept in an array": (
+        "import array\n\nKEPT = array.array('b', [0])\n\n\ndef used():\n    KEPT[0] = KEPT[0] or slow()\n    return KEPT[0]\n"
+        "\n\ndef slow():\n    return 1\n",
+        "x.used()", "return 1", "return 3",
+    ),
+    "what an earlier tool has kept in an object of the standard library": (
+        "import argparse\n\nKEPT = argparse.Namespace(n=0)\n\n\ndef used():\n    KEPT.n = KEPT.n or slow()\n    return KEPT.n\n"
+        "\n\ndef slow():\n    return 1\n",
+        "x.used()", "return 1", "return 3",
+    ),
 }  # fmt: skip
 #: The same, with an edit that changes nothing for a tool.
 UNCHANGED: dict[str, tuple[str, str, str, str]] = {
@@ -224,3 +239,13 @@ def test_a_tool_that_keeps_its_earlier_work_counts_on_what_did_it(
         assert orch("run").code == 0
     edit(root, "return '1'", "return '3'")
     assert "used() in src/lib/x.py changed" in orch("status").text
+
+
+def test_a_path_that_is_used_keeps_nothing(project: Project, orch: Orch) -> None:
+    """It remembers its text and its hash."""
+    text = "from pathlib import Path\n\nP = Path('x')\n\n\ndef used():\n    return str(P / 'y'), hash(P) and 1\n"
+    root = make(project, text, "x.P.name")
+    (root / "src/a.py").write_text(TOOL.format(stage="a", name="a", value="x.used()"))
+    assert orch("run").code == 0
+    edit(root, "and 1", "and 3")
+    assert orch("status").text.count("used() in src/lib/x.py changed") == 1
