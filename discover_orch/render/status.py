@@ -186,7 +186,7 @@ def code_rows(code: Mapping[str, str], functions: Mapping[str, int], *, verbose:
         ran = functions_of(version)
         is_split = bool(tokens_of(version)) and len(ran) < functions.get(path, 0)
         rows.append(f"{path}  {len(ran):,} of {functions[path]:,} functions" if is_split else path)
-        rows += [f"  {name}()" for name in ran] if verbose else []
+        rows += [f"  {name}()" for name in ran] if verbose and is_split else []
     return rows if verbose else few(rows, MOST)
 
 

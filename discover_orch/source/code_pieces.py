@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from discover_orch.model.conventions import CHECK_PREFIXES
 from discover_orch.model.encoding import blake2b
 from discover_orch.model.pieces import ASKS, COMPUTES, HANDS_ON, READS_SOURCE, Piece, Pieces
 from discover_orch.source.code_meaning import MARSHAL_FORMAT, flatten, without_operational
@@ -179,9 +180,11 @@ class _Splitter:
         return _copy(node, **blocks)
 
     def split_module(self, body: list[ast.stmt], *, has_tag: bool) -> list[ast.stmt]:
-        self._top = body
+        self._top = body[1:] if docstring_of(body) is not None else body
         if has_tag:
-            self._top = [kept for one in body if (kept := without_operational(one)) is not None]
+            self._top = [
+                kept for one in self._top if (kept := without_operational(one)) is not None
+            ]
         return self.split(self._top, "", is_class=False)
 
     def finish(self, loaded: list[ast.stmt], pieces: Mapping[str, Piece]) -> Piece:
@@ -199,7 +202,8 @@ class _Splitter:
                 named |= new
                 waiting += new
         for block, mark, name in self._marks:
-            if name not in named and not self._has_star:
+            is_of_tool = name == "run" or name.startswith(CHECK_PREFIXES)
+            if not (name in named or is_of_tool or self._has_star):
                 block[:] = [one for one in block if one is not mark]
         body = _hash([*flatten(loaded)[0], docs, sorted(self._evaluated)])
         return Piece(body, "", "", *_join(calls, values))
