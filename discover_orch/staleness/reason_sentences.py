@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.conventions import status_words
+from discover_orch.model.conventions import CHECK_PREFIXES, status_words
 from discover_orch.model.table_keys import is_all_tables, is_table_list, shown_table, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_versions import find_changed
@@ -184,7 +184,7 @@ def _code_sentence(path: str, reason: Reason, is_missing: Callable[[str], bool])
     if reason.then == UNSURE:
         return f"{path} changed while the tool ran"
     first, *others = find_changed(reason.then, reason.now) or ("",)
-    if first in ("", RUN) and not others:
+    if all(one in ("", RUN) or one.startswith(CHECK_PREFIXES) for one in (first, *others)):
         return f"{path} changed"
     more = f" and {len(others):,} other function{'s'[: len(others) - 1]}" if others else ""
     return f"{first}(){more} in {path} changed"
