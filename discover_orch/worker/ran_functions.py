@@ -72,7 +72,10 @@ class RanFunctions:
         """Forget what happened before the step."""
         self._here.clear()
         self._loads.clear()
-        self._has_forked = self._is_paused = False
+        self._is_paused = False
+        # A pool that an earlier step has left may run functions of this one.
+        pools = sys.modules.get("multiprocessing.process")
+        self._has_forked = pools is not None and bool(pools.active_children())
         if self._number >= 0:
             _monitoring.set_events(self._number, self._events)
         self._restart()

@@ -121,6 +121,12 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
         "a = A()\n\n\ndef slow():\n    return 1\n",
         "x.a.get()", "return 1", "return 3",
     ),
+    "what runs in the processes of a pool that an earlier tool has left": (
+        "from concurrent.futures import ProcessPoolExecutor\n\nP = None\n\n\nclass A:\n    def __call__(self, n):\n"
+        "        return n + 1\n\n\ndef used():\n    global P\n    P = P or ProcessPoolExecutor(1)\n"
+        "    return P.submit(A(), 0).result()\n",
+        "x.used()", "n + 1", "n + 3",
+    ),
     "what an earlier tool has kept under a private name": (
         "__kept = {}\n\n\ndef used():\n    if 0 not in __kept:\n        __kept[0] = slow()\n    return __kept[0]\n\n\n"
         "def slow():\n    return 1\n",
