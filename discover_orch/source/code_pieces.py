@@ -366,6 +366,7 @@ def _add_names(
             if isinstance(node.ctx, ast.Load):
                 into.add(node.attr)
                 called.add(node.attr)
+                calls.update(_find_missed(node.value, node.attr, imported))
             waiting.append((node.value, True))
         elif isinstance(node, ast.Constant):
             text = node.value
@@ -440,6 +441,15 @@ def _find_asked(node: ast.Call) -> Iterator[str]:
                     yield f"{ASKS}{text}"
                 case _:
                     yield COMPUTES
+
+
+def _find_missed(base: ast.expr, name: str, imported: set[str]) -> Iterator[str]:
+    """A name of a module may be missing there, and somebody catches that."""
+    home = base
+    while isinstance(home, ast.Attribute):
+        home = home.value
+    if isinstance(home, ast.Name) and home.id in imported:
+        yield f"{base.attr if isinstance(base, ast.Attribute) else home.id}{ASKS}{name}"
 
 
 def _find_called(node: ast.AST) -> Iterator[str]:

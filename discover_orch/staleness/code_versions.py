@@ -200,7 +200,7 @@ class _Counting:
     def _add_module(self, name: str) -> None:
         """Somebody gets this module, and all that is in it."""
         for path, one in self._modules.items():
-            if _is_called(path, name):
+            if _module_name(path) == name:
                 self._tokens[path].update((LISTED, DOCUMENTED))
                 for function in one.functions:
                     self._add_named(function.rpartition(".")[2], is_value=True)
@@ -208,16 +208,14 @@ class _Counting:
     def _add_missing(self, asked: str) -> None:
         """A function that is asked for and is not there counts by that."""
         module, _, name = asked.partition(ASKS)
-        if any(function == name for _, function in self._names.get(name, ())):
-            return
-        for path in self._modules:
-            if not module or _is_called(path, module):
+        known = {*self._find_own(module)}
+        for path, one in self._modules.items():
+            if name not in one.functions and (not module or _module_name(path) in known):
                 self._tokens[path].add(name + CALLED)
 
 
-def _is_called(path: str, module: str) -> bool:
-    parts = path.removesuffix(".py").removesuffix("/__init__").split("/")
-    return parts[-1] == module
+def _module_name(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").rpartition("/")[2]
 
 
 def union(versions: Iterable[str | None]) -> Iterator[str]:

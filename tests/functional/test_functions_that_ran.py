@@ -255,3 +255,26 @@ def test_a_path_that_is_used_keeps_nothing(project: Project, orch: Orch) -> None
     assert orch("run").code == 0
     edit(root, "and 1", "and 3")
     assert orch("status").text.count("used() in src/lib/x.py changed") == 1
+
+
+#: What a module falls back to where a function is missing in another one, `y`.
+FALLBACKS = {
+    "import": "try:\n    from src.lib.y import new\nexcept ImportError:\n    from src.lib.z import new\n\n\ndef used():\n    return new()\n",
+    "attribute": (
+        "from src.lib import y\n\n\ndef used():\n    try:\n        return get()\n    except AttributeError:\n        return 1\n"
+        "\n\ndef get():\n    return y.new()\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", FALLBACKS)
+def test_a_function_that_comes_to_a_module_where_it_was_missing_is_seen(
+    project: Project, orch: Orch, way: str
+) -> None:
+    root = make(project, FALLBACKS[way], "x.used()")
+    (root / "src/lib/y.py").write_text(TWO)
+    (root / "src/lib/z.py").write_text("def new():\n    return 1\n")
+    assert orch("run").code == 0
+    (root / "src/lib/y.py").write_text(f"{TWO}\n\ndef new():\n    return 3\n")
+    assert orch("run", "--changed").code == 0
+    assert (root / "out/b.txt").read_text() == "3"
