@@ -53,12 +53,13 @@ _LOGGING = frozenset(
     os.path.join(_LIBRARY, "logging", one) for one in ("__init__.py", "handlers.py")
 )
 IMPORT_SYSTEM = "<frozen importlib._bootstrap_external>"
+_ZIPIMPORT = "<frozen zipimport>"
 #: Code that opens files to import modules or to show source lines.
 IMPORT_CODE = frozenset(
     [
         IMPORT_SYSTEM,
         "<frozen importlib._bootstrap>",
-        "<frozen zipimport>",
+        _ZIPIMPORT,
         _TOKENIZE,
         *(
             os.path.join(_LIBRARY, *words)
@@ -206,7 +207,7 @@ class AuditHook:
             return
         if path.endswith(CODE_SUFFIXES) and _is_import_code(opener):
             caller = _getframe(3)  # of the function that opens it
-            if opener == IMPORT_SYSTEM and not path.startswith(OWN_FOLDER):
+            if opener in (IMPORT_SYSTEM, _ZIPIMPORT) and not path.startswith(OWN_FOLDER):
                 self._note_imported(path, caller)
             if opener != _TOKENIZE or not self._project.find_file(caller.f_code):
                 self.passed_over.add(path)

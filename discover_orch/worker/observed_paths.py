@@ -210,12 +210,15 @@ def find_links(folder: str, root: str) -> Iterator[str]:
 
 
 def find_source(path: str) -> str:
-    """The source file of a bytecode file in a `__pycache__`; "" for bytecode elsewhere. Any other path as it is."""
+    """The source file of a bytecode file in a `__pycache__`; "" for such bytecode elsewhere. Any other path as it is,
+    that of a module without source too."""
     if not path.endswith(".pyc"):
         return path
     folder, _, name = path.rpartition(os.sep)
     folder, _, cache = folder.rpartition(os.sep)
-    return f"{folder}{os.sep}{name.partition('.')[0]}.py" if cache == "__pycache__" else ""
+    if cache == "__pycache__":
+        return f"{folder}{os.sep}{name.partition('.')[0]}.py"
+    return path if name.count(".") == 1 else ""
 
 
 def find_all_below(folder: str) -> list[str]:

@@ -6,7 +6,9 @@ a run from scratch gives; where the edit concerns nobody, nothing runs.
 
 from __future__ import annotations
 
+import py_compile
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -278,3 +280,24 @@ def test_a_function_that_comes_to_a_module_where_it_was_missing_is_seen(
     (root / "src/lib/y.py").write_text(f"{TWO}\n\ndef new():\n    return 3\n")
     assert orch("run", "--changed").code == 0
     assert (root / "out/b.txt").read_text() == "3"
+
+
+@pytest.mark.parametrize("kind", ["bytecode", "archive"])
+def test_a_module_without_source_counts_as_a_file(project: Project, orch: Orch, kind: str) -> None:
+    root = make(project, "import sys\n\nsys.path.append('lib.zip')\nimport y\n", "x.y.f()")
+
+    def build(number: int) -> None:
+        source = root / "y.py"
+        source.write_text(f"def f():\n    return {number}\n")
+        if kind == "bytecode":
+            py_compile.compile(str(source), cfile=str(root / "y.pyc"), doraise=True)
+        else:
+            with zipfile.ZipFile(root / "lib.zip", "w") as archive:
+                archive.write(source, "y.py")
+        source.unlink()
+
+    build(1)
+    assert orch("run").code == 0
+    build(3)
+    assert orch("run", "--changed").code == 0
+    assert [(root / f"out/{name}.txt").read_text() for name in "ab"] == ["3", "3"]
