@@ -147,8 +147,6 @@ class CodeReader:
         }
         ran = self._find_ran(seen, code)
         counted = find_counted(pieces, ran)
-        if counted is None:
-            return code, code
         conf = current.code.reach(CONF_MODULE) if tool.resources else ()
         takes_conf = bool(conf) and takes_orchconf(tool, current.registry, current.project)
         tokens = {

@@ -102,9 +102,9 @@ def _find_hash(pieces: Pieces, token: str) -> str:
 
 def find_counted(
     modules: Mapping[str, Pieces], ran: Mapping[str, Collection[str]]
-) -> dict[str, set[str]] | None:
-    """The tokens of each of these modules, by path, where these functions ran. None where all of each module counts,
-    since code that counts reads source text.
+) -> dict[str, set[str]]:
+    """The tokens of each of these modules, by path, where these functions ran. Where code that counts reads source
+    text, all of each module counts, docstrings too.
 
     What code that counts calls, and did not run, counts by its parameters; what it mentions otherwise counts as a
     whole, and with it all that such a function mentions: it may have been compiled, or sent elsewhere."""
@@ -131,7 +131,7 @@ class _Counting:
                 for part in {name.rpartition(".")[2], name.partition(".")[0]}:
                     self._names.setdefault(part, []).append((path, name))
 
-    def count(self, ran: Mapping[str, Collection[str]]) -> dict[str, set[str]] | None:
+    def count(self, ran: Mapping[str, Collection[str]]) -> dict[str, set[str]]:
         found: list[tuple[str, Piece]] = [(path, one.load) for path, one in self._modules.items()]
         for path, names in ran.items():
             if path in self._modules:
@@ -140,12 +140,10 @@ class _Counting:
                 self._tokens[path].update(known)
                 found += [(path, functions[name]) for name in known]
         for path, piece in found:
-            if not self._note(path, piece, is_handed=False):
-                return None
+            self._note(path, piece, is_handed=False)
         while self._waiting:
             path, name = self._waiting.pop()
-            if not self._note(path, self._modules[path].functions[name], is_handed=True):
-                return None
+            self._note(path, self._modules[path].functions[name], is_handed=True)
         for name in self._asked:
             self._add_missing(name)
         return {
@@ -153,15 +151,16 @@ class _Counting:
             for path, found in self._tokens.items()
         }
 
-    def _note(self, path: str, piece: Piece, *, is_handed: bool) -> bool:
-        """What this piece mentions; False if it reads source text."""
+    def _note(self, path: str, piece: Piece, *, is_handed: bool) -> None:
+        """What this piece mentions."""
         calls, values = piece.calls.split(), piece.values.split()
         for name, is_value in chain(
             ((one, is_handed) for one in calls), ((one, True) for one in values)
         ):
             if name == READS_SOURCE:
-                return False
-            if name == COMPUTES:
+                for known, module in self._modules.items():
+                    self._tokens[known].update((LISTED, DOCUMENTED, *module.functions))
+            elif name == COMPUTES:
                 self._add_everywhere(LISTED)
             elif name == _DOCSTRING:
                 self._add_everywhere(DOCUMENTED)
@@ -173,7 +172,6 @@ class _Counting:
             else:
                 for known in self._find_own(name):
                     self._add_named(known, is_value=is_value)
-        return True
 
     def _find_own(self, name: str) -> Iterable[str]:
         """The name, and what was imported under it."""

@@ -101,6 +101,8 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
     "source text": (
         "import inspect\n\n\ndef used():\n    return 1\n", "len(x.inspect.getsource(x.used))", "return 1", "return 1 + 1",
     ),
+    "a docstring that inspect finds": (
+        'import inspect\n\n\ndef used():\n    """One."""\n', "x.inspect.getdoc(x.used)", "One.", "Two."),
     "a module's __getattr__": (
         "def __getattr__(name):\n    return lambda: 1\n", "x.used()", "def __get", "def used():\n    return 3\n\n\ndef __get",
     ),
