@@ -119,8 +119,10 @@ class CodeReader:
             code[path] = UNSURE
         versions: Mapping[str, str] = code
         with_earlier = versions
-        if event.seen is not None and not any(map(_has_code_elsewhere, observed)):
-            versions, with_earlier = self._count(tool, seen, code, modules, before)
+        if event.seen is not None:
+            is_known = not any(map(_has_code_elsewhere, observed))
+            known_ran = self._find_ran(seen, code) if is_known else None
+            versions, with_earlier = self._count(tool, known_ran, code, modules, before)
         return CodeAsRun(
             versions=versions,
             with_earlier=with_earlier,
@@ -131,12 +133,13 @@ class CodeReader:
     def _count(
         self,
         tool: Tool,
-        seen: Observation,
+        ran: Mapping[str, Collection[str]] | None,
         code: Mapping[str, str],
         modules: Sequence[str],
         before: ToolResult,
     ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """The version of each file of this code by what of it counts, and the same with what counted earlier."""
+        """The version of each file of this code by what of it counts, and the same with what counted earlier. `ran` is
+        None where functions may have run that nobody saw."""
         current = self._current
         states = current.code.read_code((*current.modules_of(tool), *modules)).values()
         pieces = {
@@ -145,14 +148,14 @@ class CodeReader:
             for path, one in state.pieces.items()
             if code.get(path) == state.meanings[path]
         }
-        ran = self._find_ran(seen, code)
         counted = find_counted(pieces, ran)
         conf = current.code.reach(CONF_MODULE) if tool.resources else ()
         takes_conf = bool(conf) and takes_orchconf(tool, current.registry, current.project)
         tokens = {
             path: found
             for path, found in counted.items()
-            if not (takes_conf and path in conf) and all(map(pieces[path].has, ran.get(path, ())))
+            if not (takes_conf and path in conf)
+            and all(map(pieces[path].has, (ran or {}).get(path, ())))
         }
 
         def build(*earlier: Mapping[str, str]) -> dict[str, str]:

@@ -101,14 +101,18 @@ def _find_hash(pieces: Pieces, token: str) -> str:
 
 
 def find_counted(
-    modules: Mapping[str, Pieces], ran: Mapping[str, Collection[str]]
+    modules: Mapping[str, Pieces], ran: Mapping[str, Collection[str]] | None
 ) -> dict[str, set[str]]:
-    """The tokens of each of these modules, by path, where these functions ran. Where code that counts reads source
-    text, all of each module counts, docstrings too.
+    """The tokens of each of these modules, by path, where these functions ran; None where any may have. Where code
+    that counts reads source text, all of each module counts, docstrings too.
 
     What code that counts calls, and did not run, counts by its parameters; what it mentions otherwise counts as a
     whole, and with it all that such a function mentions: it may have been compiled, or sent elsewhere."""
-    return _Counting(modules).count(ran)
+    counting = _Counting(modules)
+    if ran is None:
+        counting.add_everywhere(LISTED)
+        ran = {path: one.functions.keys() for path, one in modules.items()}
+    return counting.count(ran)
 
 
 class _Counting:
@@ -161,9 +165,9 @@ class _Counting:
                 for known, module in self._modules.items():
                     self._tokens[known].update((LISTED, DOCUMENTED, *module.functions))
             elif name == COMPUTES:
-                self._add_everywhere(LISTED)
+                self.add_everywhere(LISTED)
             elif name == _DOCSTRING:
-                self._add_everywhere(DOCUMENTED)
+                self.add_everywhere(DOCUMENTED)
             elif ASKS in name:
                 self._asked.add(name)
             elif name[0] == HANDS_ON:
@@ -180,7 +184,7 @@ class _Counting:
             found += self._aliases.get(one, set()).difference(found)
         return found
 
-    def _add_everywhere(self, token: str) -> None:
+    def add_everywhere(self, token: str) -> None:
         for one in self._tokens.values():
             one.add(token)
 

@@ -103,6 +103,10 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
     ),
     "a docstring that inspect finds": (
         'import inspect\n\n\ndef used():\n    """One."""\n', "x.inspect.getdoc(x.used)", "One.", "Two."),
+    "a docstring beside a forked process": (
+        'import os\n\n\ndef used():\n    """One."""\n    os.fork() or os._exit(0)\n    return used.__doc__\n',
+        "x.used()", "One.", "Two.",
+    ),
     "a module's __getattr__": (
         "def __getattr__(name):\n    return lambda: 1\n", "x.used()", "def __get", "def used():\n    return 3\n\n\ndef __get",
     ),
