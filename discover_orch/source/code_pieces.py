@@ -27,7 +27,7 @@ from discover_orch.source.literals import docstring_of
 
 _COMPUTING = frozenset((
     "vars", "dir", "globals", "locals", "eval", "exec", "getmembers", "resolve_name",
-    "__dict__", "__globals__", "f_globals",
+    "__all__", "__dict__", "__globals__", "f_globals",
 ))  # fmt: skip
 _READING_SOURCE = frozenset((
     "inspect", "linecache", "dis", "__code__", "getsource", "__closure__", "interpreters", "_interpreters",
@@ -373,7 +373,7 @@ def _add_names(
             is_short = isinstance(text, str) and len(text) <= _LONGEST_NAME
             if isinstance(text, str) and is_short and (found := _NAME.fullmatch(text)):
                 values.add(found[1])
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        elif _uses_nothing(node):
             continue
         elif isinstance(node, ast.Import | ast.ImportFrom):
             calls.update(_find_imported(node))
@@ -386,6 +386,16 @@ def _add_names(
             waiting += _children(node)
     if has_try:  # that a name is missing may be caught
         calls.update(f"{ASKS}{name}" for name in called - _BUILTINS - imported)
+
+
+def _uses_nothing(node: ast.AST) -> bool:
+    """A docstring, and what a star imports: whoever uses that list finds names by computation."""
+    match node:
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List() | ast.Tuple() as names):
+            return all(isinstance(one, ast.Constant) for one in names.elts)
+    return False
 
 
 def _children(node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:

@@ -82,6 +82,9 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
     "a list of the names": (
         TWO, "[n for n in dir(x) if n[0] != '_']", "def unused", "def new():\n    pass\n\n\ndef unused",
     ),
+    "a function that is found by the list of exports": (
+        "__all__ = ['used']\n\n\n" + TWO, "[n for n in x.__all__]", "['used']", "['used', 'unused']",
+    ),
     "the order of definitions": (
         "def a():\n    pass\n\n\ndef b():\n    pass\n", "[n for n in vars(x) if n in 'ab']",
         "def a():\n    pass\n\n\ndef b():\n    pass\n", "def b():\n    pass\n\n\ndef a():\n    pass\n",
@@ -156,6 +159,7 @@ UNCHANGED: dict[str, tuple[str, str, str, str]] = {
     "another function": (TWO, "x.used()", "return 2", "return 3"),
     "a new function": (TWO, "x.used()", "def unused", "def new(n: int = 1) -> int:\n    return n\n\n\ndef unused"),
     "a function that goes": (TWO, "x.used()", "\n\ndef unused():\n    return 2\n", ""),
+    "a function that is exported": ("__all__ = ['used', 'unused']\n\n\n" + TWO, "x.used()", "return 2", "return 3"),
     "another method": (
         "class A:\n    def m(self):\n        return 1\n\n    def other(self):\n        return 2\n", "x.A().m()", "return 2",
         "return 3",
