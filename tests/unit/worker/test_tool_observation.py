@@ -340,7 +340,6 @@ def test_code_that_a_tool_opens_itself_is_data(tmp_path: Path, name: str) -> Non
     [
         "linecache.getline('module.py', 1)",
         "tokenize.open('module.py').close()",
-        "try: zipimport.zipimporter('module.zip')\nexcept ImportError: pass",
         "list(importlib.metadata.distributions(path=['folder']))",
         "exec(compile('open(\"module.py\"); os.listdir(\"folder\")', OWN_FOLDER + 'x.py', 'exec'))",
         "exec(compile('sqlite3.connect(\"a.db\")', OWN_FOLDER + 'x.py', 'exec'))",
@@ -351,8 +350,7 @@ def test_who_shows_source_lines_or_looks_for_packages_reads_no_data(
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "module.py").write_text("X = 1\n")
-    (tmp_path / "module.zip").touch()
-    start = "import importlib.metadata, tokenize, zipimport\nfrom discover_orch.model.search_path import OWN_FOLDER\n"
+    start = "import importlib.metadata, tokenize\nfrom discover_orch.model.search_path import OWN_FOLDER\n"
     seen = observe(tmp_path, start + code)
     assert (seen.read, seen.listed, seen.missed, seen.written) == ((), (), (), ())
 
