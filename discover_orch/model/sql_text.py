@@ -28,6 +28,12 @@ _TOKEN = re.compile(
     re.S | re.X,
 )
 #: What counts of plain text. The space within an operator would make another one.
+#: Words that no database takes as a name without quotes, so that their case shows nowhere.
+_KEYWORDS = frozenset(
+    "all and as asc between by case cast check create cross delete desc distinct drop else end exists foreign from full group "
+    "having in inner insert into is join left like limit not null offset on or order outer primary references right select "
+    "table then union unique update using when where with".split()
+)
 _WORDS = re.compile(r"[\w$.]+|[-+*/<>=~!@#%^&|?:]+|\S")
 #: The semicolons in the body of a trigger or function are part of it.
 _HAS_BODY = re.compile(
@@ -105,11 +111,12 @@ class Statement(NamedTuple):
 
     @property
     def meaning(self) -> list[str]:
-        """What counts of it: no comments, no layout."""
+        """What counts of it: no comments, no layout, and keywords in any case."""
         found: list[str] = []
         for one in self.tokens:
             if one.kind == "plain":
-                found += _WORDS.findall(one.text)
+                words = _WORDS.findall(one.text)
+                found += [low if (low := word.lower()) in _KEYWORDS else word for word in words]
             elif one.kind != "comment":
                 found.append(one.text)
         return found

@@ -151,3 +151,12 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         lines.append(error.line)
     assert lines == sorted(lines)
     assert lines[-1] <= text.count("\n") + 1
+
+
+def test_keywords_mean_the_same_in_any_case_and_names_do_not() -> None:
+    def meaning(script: str) -> list[list[str]]:
+        return [one.meaning for one in split_statements(script)]
+
+    assert meaning("SELECT a FROM t WHERE b IS NULL") == meaning("select a from t where b is null")
+    assert meaning("SELECT a FROM t") != meaning("SELECT A FROM t")
+    assert meaning("SELECT 'FROM'") != meaning("SELECT 'from'")
