@@ -65,9 +65,10 @@ class CurrentDatabase:
         return self.all_known.get(self.name)
 
     @property
-    def state(self) -> tuple[int, float]:
+    def state(self) -> tuple[object, ...]:
         """Differs once it was replaced, removed, or written by another program."""
-        return self.number, self.foreign_write
+        known = self.known
+        return self.number, self.foreign_write, *((known.contents, known.missing) if known else ())
 
     @property
     def version(self) -> str:

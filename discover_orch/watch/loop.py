@@ -37,6 +37,8 @@ from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
 from discover_orch.model.tool_events import RunFinished
+from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.state.lock import LockHolder, ProjectLock
 from discover_orch.watch.bursts import AFTER_START, Bursts
 from discover_orch.watch.file_events import Watcher
@@ -198,9 +200,11 @@ class WatchLoop:
             for problem in problems:
                 self._outbox.add_note(problem)
 
-        with ask_database(watched.view, Request(), note, runs=True) as (known, _):
+        with ask_database(watched.view, Request(), note, runs=True) as (known, database):
+            database.look_at_tables(RemainingWork(known, GivenParams()), is_run=True)
             if known is not watched.view:
                 watched.note_run(watched.registry.order)
+            watched.status.look_at(())
             self._busy = ""
             yield
 

@@ -25,8 +25,11 @@ from discover_orch.worker.protocol import Answer, Ask
 from tests.conftest import Orch, Project
 from tests.process.test_memory_kills import kill_after
 from tests.support.driven_worker import DrivenWorker
+from tests.support.editors import save
 from tests.support.project_builder import run_orch, write_files
+from tests.support.remembered import reasons, run_changed
 from tests.support.running import DEADLINE, running, wait_until
+from tests.support.watching import tool_text, watching
 
 TOOLS = ["a", "b", "c", "d"]
 TOOL = """
@@ -368,6 +371,41 @@ def test_a_watch_that_starts_while_another_checkout_runs_waits_for_it(
             watch.wait_for("another run is in progress .another checkout.*waiting for it to end")
             conn.close()
             watch.wait_for("1 passed")
+
+
+def test_a_run_of_a_watch_knows_what_another_program_has_changed(
+    project: Project, orch: Orch, url: str
+) -> None:
+    makes = (
+        'conn.execute("drop table if exists t")\nconn.execute("create table t as select 1 as x")'
+    )
+    shows = 'open("t.txt", "w").write(str(conn.execute("select x from t").fetchall()))'
+    root = project(
+        {
+            "orch.toml": f"database = '{url}'\nstages = ['a', 'b', 'zz_sentinel']\n",
+            "src/makes.py": tool_text(takes="conn", body=makes, stage="a"),
+            "src/shows.py": tool_text(takes="conn", body=shows, stage="b"),
+        }
+    )
+    with watching(root, "--scope", "tool") as watch:
+        change = "update t set x = 2"
+        if url.startswith("sqlite"):
+            with closing(sqlite3.connect(root / "data.db")) as one:
+                one.execute(change)
+                one.commit()
+        elif url.startswith("duckdb"):
+            with closing(duckdb.connect(str(root / "d.duckdb"))) as two:
+                two.execute(change)
+        else:
+            with psycopg.connect(url) as three:
+                three.execute(change)
+        save(root / "src/shows.py", tool_text(1, takes="conn", body=shows, stage="b"))
+        assert watch.next_run().tools == ("shows",)
+        assert (root / "t.txt").read_text() == "[(2,)]"
+    said = "table t was changed by another program after makes made it"
+    assert reasons(orch)["makes"] == [said]
+    assert {"makes", "shows"} <= {*run_changed(orch)}
+    assert (root / "t.txt").read_text() == "[(1,)]"
 
 
 def test_status_says_that_another_checkout_runs(
