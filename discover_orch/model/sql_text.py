@@ -27,13 +27,15 @@ _TOKEN = re.compile(
     """,
     re.S | re.X,
 )
-#: What counts of plain text. The space within an operator would make another one.
 #: Words that no database takes as a name without quotes, so that their case shows nowhere.
-_KEYWORDS = frozenset(
-    "all and as asc between by case cast check create cross delete desc distinct drop else end exists foreign from full group "
-    "having in inner insert into is join left like limit not null offset on or order outer primary references right select "
-    "table then union unique update using when where with".split()
-)
+_KEYWORDS = frozenset((
+    "all", "and", "as", "asc", "between", "by", "case", "cast", "check", "create", "cross", "delete", "desc",
+    "distinct", "drop", "else", "end", "exists", "foreign", "from", "full", "group", "having", "in", "inner",
+    "insert", "into", "is", "join", "left", "like", "limit", "not", "null", "offset", "on", "or", "order",
+    "outer", "primary", "references", "right", "select", "table", "then", "union", "unique", "update", "using",
+    "when", "where", "with",
+))  # fmt: skip
+#: What counts of plain text. The space within an operator would make another one.
 _WORDS = re.compile(r"[\w$.]+|[-+*/<>=~!@#%^&|?:]+|\S")
 #: The semicolons in the body of a trigger or function are part of it.
 _HAS_BODY = re.compile(
