@@ -201,10 +201,7 @@ def _find_tables(
         dropped=shown & before - now,
         # It would have dropped those that it missed and filled.
         kept=_display_names(kept | skipped) | (missed & filled),
-        # Had those been there that it looked for, it may have dropped them.
-        empty=set()
-        if notes.has_unseen_texts
-        else shown & made - before - filled - _display_names(looked_up),
+        empty=set() if notes.has_unseen_texts else shown & made - before - filled,
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
     )
