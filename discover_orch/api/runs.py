@@ -64,7 +64,7 @@ def run_events(
         yield from (Note(problem=problem) for problem in notes)
         run, end = "", None
         for event in itertools.chain([first], found):
-            shown = build_event(event, plan.names)
+            shown = build_event(event, plan.tools)
             if isinstance(shown, RunStarted):
                 run = shown.run or ""
             if isinstance(shown, RunFinished):

@@ -37,12 +37,12 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     found = (*project_view.check_project(view), *work.warn_left_over())
     errors = (*view.errors, *(one for one in found if one.severity == "error"))
     warnings = tuple(one for one in found if one.severity != "error")
-    notes = [*find_observed_orders(view.registry, read_lock(view.project.root).flows)]
+    notes = [*find_observed_orders(view.registry.by_tool, read_lock(view.project.root).flows)]
     if about_jobs:
         from discover_orch.planning.parallel import find_alone
 
         notes += find_alone(view)
-    console, tools = context.console, len(view.registry.tools)
+    console, tools = context.console, len(view.registry.by_tool.tools)
     if as_json:
         console.json({"errors": errors, "warnings": warnings, "notes": notes})
     else:

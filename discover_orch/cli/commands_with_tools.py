@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments, complete_words
 from discover_orch.cli.tool_options import (
@@ -50,7 +51,7 @@ class ToolsCommand(click.Command):
         ctx.meta[VIEW] = view
         ctx.meta[ARGS] = list(args)
         words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
-        tools = view.registry.tools.values()
+        tools = view.registry.by_tool.tools.values()
         ctx.meta[DYNAMIC] = param_options(tools, self.own_spellings(ctx), words)
         try:
             return super().parse_args(ctx, args)
@@ -96,10 +97,13 @@ class ToolsCommand(click.Command):
         values = self._parse(ctx, args)
         try:
             words, exclude = _words(values["targets"]), _words(values.get("exclude"))
-            selection = project_view.select_targets(view, words, exclude)
+            registry = view.registry.by_tool
+            selection = project_view.select_targets(
+                replace(view, registry=registry), words, exclude
+            )
         except (OrchError, KeyError):
             return []
-        return [view.registry.tools[module] for module in selection.tools]
+        return [registry.tools[module] for module in selection.tools]
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Completes the flags of the tools selected so far only, each in one spelling."""
@@ -122,7 +126,7 @@ class ToolsCommand(click.Command):
         if view is None:
             return []
         words = ctx.meta[ARGS][:-1]  # without the -p itself
-        tools = self.chosen_tools(ctx, view, words) or view.registry.tools.values()
+        tools = self.chosen_tools(ctx, view, words) or view.registry.by_tool.tools.values()
         return complete_words(find_pairs(tools, incomplete))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -130,10 +134,11 @@ class ToolsCommand(click.Command):
         view: ProjectView | None = ctx.meta.get(VIEW)
         if view is not None:
             taken = self.own_spellings(ctx)
-            mixed = find_mixed(view.registry.tools.values())
+            mixed = find_mixed(view.registry.by_tool.tools.values())
             for tool in self.chosen_tools(ctx, view, ctx.meta.get(ARGS, [])):
                 in_force = find_arguments(tool, view.registry, view.project, GivenParams())
-                rows = help_rows(tool, taken, in_force, mixed)
+                items = view.registry.item_params(tool.module)
+                rows = help_rows(tool, taken, in_force, mixed, items)
                 if rows:
                     with formatter.section(f"Parameters of {tool.name}"):
                         formatter.write_dl(rows)

@@ -141,7 +141,7 @@ def _find_tools(ctx: click.Context, _: str) -> dict[str, str]:
     view = _read_for_completion(ctx)
     if view is None:
         return {}
-    registry = view.registry
+    registry = view.registry.by_tool
     return {registry.display(one): registry.tools[one].doc for one in registry.order}
 
 

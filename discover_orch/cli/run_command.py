@@ -270,7 +270,7 @@ def show_nothing_left(
 def _nothing_left_text(plan: Plan) -> str:
     from discover_orch.render.status import all_fresh_text
 
-    return f"{plan.intro}\n" if plan.intro else all_fresh_text(len(plan.fresh))
+    return f"{plan.intro}\n" if plan.intro else all_fresh_text(plan.fresh)
 
 
 def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:

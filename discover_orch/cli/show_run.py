@@ -15,6 +15,7 @@ from discover_orch.execution.event_documents import Note, build_event
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event, Report, Suspended, Ticked
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
+from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import DebuggerOpened, RunNote, ToolProgress
 from discover_orch.planning.plan import Plan
 from discover_orch.render.problems import first_few
@@ -93,12 +94,12 @@ class RunWriter:
         self.terminal = None if is_bare else console.terminal
         self.status = StatusLine(self.terminal, console.out_style)
         self.report = Report()
-        self._names: dict[str, str] = {}
+        self._tools: dict[str, Tool] = {}
 
     def begin(self, plan: Plan, **about: Any) -> None:
         """A run of this plan; `about` it is what the renderer shows besides."""
         self.report = Report()
-        self._names.update(plan.names)
+        self._tools.update(plan.tools)
         self._renderer = RunRenderer(plan, self._console.out_style, self._shown, **about)
 
     def follow(self, events: Generator[Any, None, int | None]) -> int | None:
@@ -124,7 +125,7 @@ class RunWriter:
     def write(self, event: Event) -> None:
         self.report.add(event)
         if self._shown.as_json:
-            shown = build_event(event, self._names)
+            shown = build_event(event, self._tools)
             if isinstance(shown, Note):
                 self._console.problems([shown.problem])
             elif shown is not None:

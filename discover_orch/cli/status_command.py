@@ -22,6 +22,7 @@ from discover_orch.execution.request import (
 )
 from discover_orch.model.documents import ToolRun, ToolStatus
 from discover_orch.model.errors import ExitCode, Problem, ProjectError
+from discover_orch.model.items import tool_of
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Found
 from discover_orch.planning.dataflow_checks import build_warning
@@ -31,12 +32,14 @@ from discover_orch.render.history import build_tool_run
 from discover_orch.render.problems import first_few
 from discover_orch.render.status import (
     LATEST,
+    MOST_ITEMS,
     as_of_text,
     build_made,
     build_statuses,
     code_rows,
     left_over_text,
     status_text,
+    steps_of,
     tool_text,
 )
 from discover_orch.render.style import Style, count, one_line
@@ -77,15 +80,27 @@ def command(
     if as_json:
         console.json({"tools": tools, **({"as_of": left.as_of} if left.as_of else {})})
     elif tools:
-        if len(tools) == 1 and arguments.targets:
-            text = _tool_text(left, tools[0], console.out_style, verbose=verbose)
+        is_one = len(tools) == 1 and bool(arguments.targets)
+        steps = steps_of(tools[0])
+        if is_one and len(steps) == 1:
+            text = _tool_text(left, steps[0], console.out_style, verbose=verbose)
         else:
-            has_errors = bool(view.errors)
-            text = status_text(tools, console.out_style, verbose=verbose, has_errors=has_errors)
+            text = status_text(
+                tools,
+                console.out_style,
+                verbose=verbose,
+                has_errors=bool(view.errors),
+                most_items=len(steps) if is_one or verbose else MOST_ITEMS,
+            )
         text += as_of_text(left.as_of, console.out_style)
-        shown = {tool.module for tool in tools}
+        shown = {step.module for tool in tools for step in steps_of(tool)}
         gone = frozenset() if arguments.targets else view.registry.observed - {*view.registry.tools}
-        things = [one for one in left.find_left_over() if one.module in shown | gone]
+        things = [
+            one
+            for one in left.find_left_over()
+            if one.module in shown
+            or (one.module in gone and tool_of(one.module) not in view.registry.steps)
+        ]
         made = build_made(
             (Found(thing=one, is_left_over=True) for one in things), view.registry.display
         )

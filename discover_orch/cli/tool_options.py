@@ -116,10 +116,12 @@ def help_rows(
     taken: set[str],
     in_force: Sequence[BoundArgument] = (),
     mixed: Collection[str] = (),
+    items: Collection[str] = (),
 ) -> list[tuple[str, str]]:
     """(`--since DATE`, what it is) for each parameter of one tool.
 
-    `in_force` are the values that the configuration and the environment give; `mixed` as of `find_mixed`.
+    `in_force` are the values that the configuration and the environment give; `mixed` as of `find_mixed`; `items` are
+    the parameters that select items.
     """
     given = {bound.param.name: bound for bound in in_force}
     rows = []
@@ -133,7 +135,10 @@ def help_rows(
         notes = [one_line(param.help)] if param.help else []
         if param.type.many:
             notes.append("(can be given several times)")
-        if param.name in given:
+        if param.name in items:
+            kind += " ..."
+            notes.append("only these items: a value, a range A..B, or a glob  [default: all]")
+        elif param.name in given:
             bound = given[param.name]
             notes.append(f"[default: {one_line(masked_url(bound.shown))}, from {bound.origin}]")
         else:

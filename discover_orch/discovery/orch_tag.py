@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.errors import Location, Problem, did_you_mean
+from discover_orch.model.items import EachError, read_each
 from discover_orch.model.tool import ToolSettings
 from discover_orch.source.facts import OrchTag
 
@@ -68,10 +69,16 @@ def read_settings(
             continue
         try:
             good[rule.sets or key] = rule.kind.build(msgspec.convert(value, rule.kind.type))
+        except EachError as error:
+            add("each", str(error), error.hint, line)
         except (msgspec.ValidationError, ValueError):
             message = f'"{key}" in ORCH must be {rule.kind.words}'
             add("orch-value", message, f"for example {rule.example}", line)
     name = good.pop("name", None)
+    if ("is_in_order" in good or "column" in good) and "each" not in tag.values:
+        alone = "in_order" if "is_in_order" in good else "column"
+        hint = 'add "each", for example "each": "raw/{day}.csv", or remove it'
+        add("each", f'"{alone}" in ORCH is for tools with "each"', hint, tag.lines[alone])
     good |= {f"has_{key}": key in good for key in ("inputs", "outputs")}
     return name, ToolSettings(**good), tuple(problems)
 
@@ -108,6 +115,8 @@ _AGE = Kind(
     lambda value: float(value[:-1]) * _SECONDS[value[-1]] if isinstance(value, str) else value,
 )
 _OWN = Kind(Literal["own"], '"own"', lambda _: True)
+_EACH = Kind(object, "", read_each)
+_COLUMN = Kind(Annotated[str, Meta(min_length=1)], "the name of a column")
 _NO_TRANSACTION = Kind(Literal["none"], '"none"', lambda _: True)
 
 
@@ -134,6 +143,23 @@ RULES = {
         example='"replaces": "clean/*.csv", relative to the root',
         meaning="a path or glob, or a list of them: the tool makes all of these files anew. After its success, those "
         "are deleted that it made earlier and not this time, as far as `orch clean` would delete them",
+    ),
+    "each": Rule(
+        kind=_EACH,
+        example='"each": "raw/{day}.csv"',
+        meaning='`"raw/{day}.csv"`, `{"file": "raw/*.csv"}`, `{"day": "2026-01-01.."}`, `{"region": ["eu", "us"]}` or '
+        "the name of another tool: the tool runs once for each of these items ([items](items.md))",
+    ),
+    "in_order": Rule(
+        kind=_FLAG,
+        example='"in_order": True',
+        meaning="`True`: the items run one after another, and each waits for the one before",
+        sets="is_in_order",
+    ),
+    "column": Rule(
+        kind=_COLUMN,
+        example='"column": "day"',
+        meaning="the column of the tool's tables that holds the value of the item, so that a row belongs to its item",
     ),
     "retries": Rule(
         kind=_ATTEMPTS,

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import asdict, replace
 
 from discover_orch.config.project import Project
+from discover_orch.discovery.each_tags import SameItemsOf, find_same_items
 from discover_orch.discovery.injection import (
     conf_warnings,
     find_meant_resource,
@@ -35,9 +36,17 @@ from discover_orch.discovery.tagged_modules import (
     find_broken_tools,
 )
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, union
+from discover_orch.model.dataflow import Dataflow, merge_flows, union
 from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.flow_edges import Written, edges, upstream
+from discover_orch.model.items import (
+    FilePattern,
+    SameItems,
+    as_glob,
+    item_text,
+    noun_of,
+    tool_of,
+)
 from discover_orch.model.tool import OldPlace, Tool, ToolNames, build_names
 from discover_orch.source.facts import BrokenTool, ConfFacts, PassedOver, Scan
 
@@ -60,6 +69,10 @@ class Registry(Struct, frozen=True, kw_only=True):
     `names` has the broken tools too.
     `after_broken` are the broken tools that an `AFTER` names, and `below_broken` has for each tool one that was
     upstream of it when it could be read.
+
+    `same_items` has, for a tool with items, the tool upstream that has the same ones. Once the items are found, the
+    tools that have any are replaced by their steps, by key; `steps` has these by the module of their tool, and `whole`
+    is the registry as it was before.
     """
 
     tools: Mapping[str, Tool] = field(default_factory=dict)
@@ -85,6 +98,9 @@ class Registry(Struct, frozen=True, kw_only=True):
     passed_over: tuple[PassedOver, ...] = ()
     conf: ConfFacts | None = None
     no_tools: Problem = NO_TOOLS  # what is said if there are none
+    same_items: Mapping[str, SameItemsOf] = field(default_factory=dict)
+    steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    whole: Registry | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -95,7 +111,37 @@ class Registry(Struct, frozen=True, kw_only=True):
         return next((stage for stage in self.stages if stage.name == name), None)
 
     def display(self, module: str) -> str:
-        return self.names.display.get(module, module)
+        found = self.names.display.get(module)
+        if found is None and (item := item_text(module)):
+            return f"{self.display(tool_of(module))} {item}"
+        return module if found is None else found
+
+    @property
+    def by_tool(self) -> Registry:
+        """With one tool for all its items."""
+        return self.whole or self
+
+    def item_params(self, module: str) -> tuple[str, ...]:
+        """The parameters that the items of a tool give."""
+        tool = self.by_tool.tools.get(module)
+        if tool is None or tool.each is None:
+            return ()
+        if isinstance(tool.each, SameItems):
+            return tuple(self.same_items[module].names) if module in self.same_items else ()
+        return tool.each.params
+
+    def count_items(self, module: str) -> str:
+        """`60 days`; "" for a tool without items."""
+        keys = self.steps.get(module)
+        if keys is None:
+            return ""
+        return f"{len(keys):,} {noun_of(self.item_params(module), len(keys))}"
+
+    def steps_of(self, modules: Iterable[str]) -> tuple[str, ...]:
+        """The keys of the steps of these tools."""
+        if not self.steps:
+            return tuple(modules)
+        return tuple(key for module in modules for key in self.steps.get(module, (module,)))
 
     @property
     def locked(self) -> frozenset[str]:
@@ -110,7 +156,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     def without_lock(self) -> Registry:
         """In the same order, with the data flow that was observed here alone. What is not known counts as anything,
         so that no tool is fresh because of the lock."""
-        own = {one: _dataflow_of(self.tools[one], None) for one in self.locked}
+        own = {one: dataflow_of(self.tools[one], None) for one in self.locked}
         return replace(self, flows={**self.flows, **own}) if own else self
 
     def find_meant_resource(self, name: str) -> str:
@@ -190,8 +236,9 @@ def build_registry(
     for module, candidate in enabled.items():
         built[module], found = _build_tool(candidate, names, after.edges, scan.conf)
         problems[module].extend(found)
+    same_items, wrong = find_same_items(built, names)
     later = find_later_stages(after.edges, rank, stage_names, enabled, names)
-    for module, problem in (*after.problems, *later):
+    for module, problem in (*wrong, *after.problems, *later):
         problems[module].append(problem)
     healthy = [module for module, one in enabled.items() if not (one.problems or problems[module])]
     for module, problem in find_cycles(after.edges, healthy, enabled, names):
@@ -199,9 +246,7 @@ def build_registry(
     broken = find_broken_tools(scan, candidates, problems)
     broken_modules = {one.module for one in broken}
     tools = {module: tool for module, tool in built.items() if module not in broken_modules}
-    before = {
-        module: tuple(filter(tools.__contains__, others)) for module, others in after.edges.items()
-    }
+    same_items = {one: of for one, of in same_items.items() if {one, of.module} <= tools.keys()}
     after_broken = {
         module: (*after.to_broken.get(module, ()), *sorted(broken_modules.intersection(others)))
         for module, others in after.edges.items()
@@ -214,7 +259,7 @@ def build_registry(
         stages=tuple(stages),
         groups=project.groups,
         stages_before=stages_before,
-        before={module: before[module] for module in tools if module in before},
+        before=_find_before(tools, after.edges, same_items),
         names=names,
         broken=broken,
         after_broken={module: after_broken[module] for module in tools if module in after_broken},
@@ -225,8 +270,26 @@ def build_registry(
         ),
         passed_over=(*candidates.passed_over, *_find_near_checks(candidates, scan.conf)),
         conf=scan.conf,
+        same_items=same_items,
     )
     return with_observed(plain, observed)
+
+
+def _find_before(
+    tools: Mapping[str, Tool],
+    after: Mapping[str, tuple[str, ...]],
+    same_items: Mapping[str, SameItemsOf],
+) -> dict[str, tuple[str, ...]]:
+    """By `AFTER`, and by an `each` that names another tool."""
+    found = {
+        module: tuple(filter(tools.__contains__, after[module]))
+        for module in tools
+        if module in after
+    }
+    for module, same in same_items.items():
+        if isinstance(tools[module].each, SameItems):
+            found[module] = tuple(dict.fromkeys((*found.get(module, ()), same.module)))
+    return found
 
 
 def with_lock(
@@ -237,10 +300,11 @@ def with_lock(
 
 
 def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Registry:
-    """The same tools in the order that follows from the observed data flow."""
+    """The same tools, without their items, in the order that follows from the observed data flow of their steps."""
+    registry, observed = registry.by_tool, merge_flows(observed, tool_of)
     known = {**registry.lock, **observed} if registry.lock else observed
     flows = {
-        module: _dataflow_of(tool, known.get(module)) for module, tool in registry.tools.items()
+        module: dataflow_of(tool, known.get(module)) for module, tool in registry.tools.items()
     }
     written = Written(flows.values())
     readers = edges(flows, written)
@@ -263,13 +327,13 @@ def with_observed(registry: Registry, observed: Mapping[str, Dataflow]) -> Regis
         order=order,
         ordering=ordering,
         by_name=found.by_name,
-        flow=_find_upstream(order, flows, readers, written),
+        flow=find_upstream(order, flows, readers, written),
         observed=frozenset(observed),
         below_broken=_find_below_broken(ordered, known) if registry.broken else {},
     )
 
 
-def _find_upstream(
+def find_upstream(
     order: Sequence[str],
     flows: Mapping[str, Dataflow],
     readers: Mapping[str, tuple[str, ...]],
@@ -359,8 +423,17 @@ def _find_near_checks(candidates: Candidates, conf: ConfFacts | None) -> Iterato
         yield from read_checks(candidate.facts, conf)[1]
 
 
-def _dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
+def dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
+    """What the tool declares and was seen to use. Of a tool with items the patterns of all of them count."""
     flow = NO_DATAFLOW if seen is None else seen
+    if tool.each is not None and not tool.item.values:
+        made_for = (as_glob(tool.each.pattern),) if isinstance(tool.each, FilePattern) else ()
+        flow = replace(flow, inputs=union(made_for, flow.inputs))
+        tool = replace(
+            tool,
+            inputs=tuple(map(as_glob, tool.inputs)),
+            outputs=tuple(map(as_glob, tool.outputs)),
+        )
     if not (tool.has_inputs or tool.has_outputs):
         return flow
     return replace(

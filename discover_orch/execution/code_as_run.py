@@ -103,7 +103,7 @@ class CodeReader:
             if self._loaded.get(path, content) != content and not self._means_the_same(path, code)
         ]
         if changed and self._is_live:
-            now = self._current.code.read_code((tool.module, *modules))
+            now = self._current.code.read_code((tool.source_module, *modules))
             known = {path: one for state in now.values() for path, one in state.hashes.items()}
             same = [path for path in changed if known.get(path) == self._loaded[path]]
             meanings = self._current.code_of(tool, now, modules)

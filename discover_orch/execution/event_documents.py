@@ -1,6 +1,7 @@
 """What happens in a run, as values for users: the Python API yields them, and `--json` and the journal have them.
 
-They are made from the events of `run_events`. Tools are named as in listings. Secrets are masked.
+They are made from the events of `run_events`. Tools are named as in listings; an event of an item has its values by
+parameter, `item`. Secrets are masked.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from discover_orch.execution import run_events as own
 from discover_orch.execution.run_events import nothing_to_do_events
 from discover_orch.model import tool_events
 from discover_orch.model.documents import Outcome, copied
 from discover_orch.model.errors import ExitCode, Failure, Problem
+from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 
 
@@ -38,6 +41,7 @@ class ToolStarted(Struct, frozen=True, kw_only=True, tag_field="event", tag="too
     """A tool starts, for the first time or again, in the worker of this number, from 1."""
 
     name: str
+    item: Mapping[str, str] | UnsetType = UNSET
     worker: int
     time: datetime = field(default_factory=_now)
 
@@ -46,6 +50,7 @@ class ToolOutput(Struct, frozen=True, kw_only=True, tag_field="event", tag="tool
     """Whole lines that a tool printed, each with its newline. Only the last may lack one."""
 
     name: str
+    item: Mapping[str, str] | UnsetType = UNSET
     stream: str
     text: str
     time: datetime = field(default_factory=_now)
@@ -55,6 +60,7 @@ class ToolRetried(Struct, frozen=True, kw_only=True, tag_field="event", tag="too
     """An attempt failed, and the next one starts in `delay` seconds."""
 
     name: str
+    item: Mapping[str, str] | UnsetType = UNSET
     attempt: int
     duration: float
     error: Failure | None
@@ -65,6 +71,7 @@ class ToolRetried(Struct, frozen=True, kw_only=True, tag_field="event", tag="too
 class ToolFinished(Outcome, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
     """A tool ended, or will not start. Each selected tool has one. It has all fields of an `Outcome`."""
 
+    item: Mapping[str, str] | UnsetType = UNSET
     time: datetime = field(default_factory=_now)
 
 
@@ -109,29 +116,29 @@ Event = (
 )
 
 
-def build_event(event: own.Event, names: Mapping[str, str]) -> Event | None:
-    """None for an event that only a terminal shows. `names` maps modules to the names of tools."""
+def build_event(event: own.Event, tools: Mapping[str, Tool]) -> Event | None:
+    """None for an event that only a terminal shows. `tools` are those of the run, by module."""
     match event:
-        case own.RunStarted(run=run, targets=targets, tools=tools):
-            shown = tuple(names[one] for one in tools)
+        case own.RunStarted(run=run, targets=targets, tools=modules):
+            shown = tuple(tools[one].name for one in modules)
             return RunStarted(run=run or None, targets=targets, tools=shown)
         case tool_events.ToolStarted(module=module, worker=worker):
-            return ToolStarted(name=names[module], worker=worker)
+            return ToolStarted(**_named(tools[module]), worker=worker)
         case tool_events.ToolOutput(module=module, stream=stream, text=text):
-            return ToolOutput(name=names[module], stream=stream, text=text)
+            return ToolOutput(**_named(tools[module]), stream=stream, text=text)
         case tool_events.ToolFinished():
             return copied(
                 ToolFinished,
                 event,
-                name=names[event.module],
+                **_named(tools[event.module]),
                 duration=round(event.duration, 6),
                 metrics={name: _json_number(value) for name, value in event.metrics.items()},
-                blocked_by=names.get(event.blocked_by, ""),
+                blocked_by=tools[event.blocked_by].name if event.blocked_by in tools else "",
                 time=_now(),
             )
         case own.ToolRetried(end=end, delay=delay):
             return ToolRetried(
-                name=names[end.module],
+                **_named(tools[end.module]),
                 attempt=end.attempt,
                 duration=round(end.duration, 6),
                 error=end.error,
@@ -147,9 +154,13 @@ def build_event(event: own.Event, names: Mapping[str, str]) -> Event | None:
             return None
 
 
+def _named(tool: Tool) -> dict[str, Any]:
+    return {"name": tool.name, **({"item": tool.item.values} if tool.item.values else {})}
+
+
 def nothing_to_do(plan: Plan) -> Iterator[Event]:
     """A run that had nothing to do."""
-    found = (build_event(event, plan.names) for event in nothing_to_do_events(plan))
+    found = (build_event(event, plan.tools) for event in nothing_to_do_events(plan))
     return (event for event in found if event is not None)
 
 

@@ -26,6 +26,7 @@ from discover_orch.execution.supervisor import OWN_CHILDREN
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.encoding import decode
 from discover_orch.model.errors import Failure, Location, Problem, Severity
+from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import RunNote
 from discover_orch.source.facts import ObserverFacts
 from discover_orch.worker.child_processes import kill_group
@@ -42,10 +43,10 @@ class Observers:
     """The observers of one run. Each gets all documents of `--json` that follow from `note`, and then `end`s."""
 
     def __init__(
-        self, found: Sequence[ObserverFacts], project: Project, names: Mapping[str, str]
+        self, found: Sequence[ObserverFacts], project: Project, tools: Mapping[str, Tool]
     ) -> None:
-        """Starts them. `names` are those of the tools, by module."""
-        self._names = names
+        """Starts them. `tools` are those of the run, by module."""
+        self._tools = tools
         self._processes: list[_Process] = []
         self._unsaid: list[RunNote] = []
         for one in found:
@@ -56,7 +57,7 @@ class Observers:
 
     def note(self, event: Event) -> list[RunNote]:
         """Gives them an event, whose secrets are masked. Returns what they have said since the last one."""
-        shown = build_event(event, self._names)
+        shown = build_event(event, self._tools)
         if shown is None or isinstance(shown, Note):
             return self._update()
         line = json.dumps(msgspec.to_builtins(shown)).encode() + b"\n"

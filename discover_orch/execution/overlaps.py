@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.model.flow_edges import Written, shared
+from discover_orch.model.items import tool_of
 from discover_orch.model.table_keys import named_table
+from discover_orch.model.tool import Tool
 
 
 class Overlaps:
@@ -31,9 +33,11 @@ class Overlaps:
         if self._pairs:
             self._flows[module] = flow
 
-    def find_conflicts(self, names: Mapping[str, str]) -> Iterator[Problem]:
-        """A warning for each pair of tools that should not have run at the same time."""
+    def find_conflicts(self, tools: Mapping[str, Tool]) -> Iterator[Problem]:
+        """A warning for each pair of tools that should not have run at the same time. Items of one tool may."""
         for one, other in self._pairs.values():
+            if tool_of(one) == tool_of(other):
+                continue
             flows = [self._flows[module] for module in (one, other) if module in self._flows]
             if len(flows) < 2 or not any(
                 flow.tables_written or flow.files_written for flow in flows
@@ -43,7 +47,7 @@ class Overlaps:
             if found:
                 yield Problem(
                     code="overlap",
-                    message=f"{names[one]} and {names[other]} ran at the same time, and both use {found[0]}",
+                    message=f"{tools[one].name} and {tools[other].name} ran at the same time, and both use {found[0]}",
                     hint="check their results with orch status; from now on they run one after the other",
                     severity="warning",
                 )

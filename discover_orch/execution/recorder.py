@@ -97,7 +97,7 @@ class Recorder:
         self.environ = environ
         self._steps = {step.tool.module: step for step in plan.possible_steps}
         tools = (*plan.fresh, *(step.tool for step in plan.steps))
-        self._names = {tool.module: tool.name for tool in tools}
+        self._tools = {tool.module: tool for tool in tools}
         self._memory = Memory(project.root, registry)
         self._memory.settle_moves()
         self._current = CurrentState(
@@ -326,7 +326,7 @@ class Recorder:
         return {} if changes is None else {"changes": changes}
 
     def _document(self, event: Event) -> dict[str, object]:
-        shown = build_event(event, self._names)
+        shown = build_event(event, self._tools)
         return {} if shown is None else to_builtins(shown)
 
     def _close_killed_run(self) -> int:
@@ -369,7 +369,7 @@ class Recorder:
         return found
 
     def _finish(self) -> list[Problem]:
-        found = [*self.tools.overlaps.find_conflicts(self._names), *self._save()]
+        found = [*self.tools.overlaps.find_conflicts(self._plan.tools), *self._save()]
         prune(self._project.root, self._project.keep_runs, self.run)
         return found
 

@@ -199,7 +199,7 @@ class ResultRecord:
         if now == before:
             return []
         self._memory.write_flows(now)
-        old, new = self._registry, with_observed(self._registry, now)
+        old, new = self._registry.by_tool, with_observed(self._registry, now)
         was = {stage.name: stage.tools for stage in old.stages}
         found = [
             _reordered(

@@ -163,7 +163,7 @@ def read_status(
     from discover_orch.planning.remaining_work import RemainingWork
 
     view = use_choices(view, request)
-    chosen = project_view.select_readable(view, request.targets, request.exclude)
+    chosen = project_view.select_readable(view, request.targets, request.exclude, request.values)
     project_view.refuse_wrong(view, chosen, request.values)
     with ask_database(view, request, note, runs=False) as (known, database):
         work = RemainingWork(known, request.values)

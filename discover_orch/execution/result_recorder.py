@@ -297,6 +297,11 @@ class ResultRecorder:
         left = results.writers.left_over  # it has not read these now, so it is not stale for them
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
+        if tool.item.values:
+            writes = {
+                key: replace(one, is_anew=True) if writers.find_edit(key) is not None else one
+                for key, one in writes.items()
+            }
         kept = self._find_kept(end, success, writes, writers)
         if any(kept.values()):  # its earlier work counts, and so does what did that
             inputs = replace(success.inputs, code=attempt.code_with_earlier)
@@ -340,6 +345,8 @@ class ResultRecorder:
 
         reread = {use.key for use in seen.find("file", "reread")}
         found = find_kept(end.before, success, writes, reread, is_own)
+        if end.tool.item.values:  # an item replaces its own rows
+            found = {key: one for key, one in found.items() if not key.startswith("table:")}
         removal = self._steps[end.tool.module].removal
         removed = {*removal.drops, *removal.empties} if removal else {*end.event.removed}
         names = (key for key in found if key.startswith("table:") and table_name(key) in removed)

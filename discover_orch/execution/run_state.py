@@ -7,7 +7,7 @@ the clock: the time is an argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from discover_orch.execution.request import RunSettings
 from discover_orch.execution.run_events import FAILED, Event, ToolRetried
 from discover_orch.execution.step_queue import WRITES, StepQueue, one_by_one
 from discover_orch.model.graph import reachable, reverse
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import RunNote, RunStatus, ToolDeclined, ToolFinished
 from discover_orch.planning.plan import Plan
@@ -181,6 +182,7 @@ class Run:
             if step.removal and event.module in step.removal.after
         }
         below = self._registry.downstream((event.module, *unsure, *removed)).union(unsure, removed)
+        below -= self._find_other_items(event.module, later)
         guessed = self._find_guessed(event.module, later)
         known = self._registry.downstream((event.module,))
         unknown = (f"it is not known what {self._registry.display(event.module)} writes",)
@@ -207,6 +209,7 @@ class Run:
     def _may_depend_unseen(self, module: str) -> bool:
         tool = self._registry.tools[module]
         is_declared = tool.has_after or tool.has_inputs or tool.has_outputs
+        is_declared |= tool.source_module in self._registry.same_items
         return not is_declared and not self._has_known_flow(tool)
 
     def _find_guessed(self, failed: str, later: list[str]) -> set[str]:
@@ -215,12 +218,38 @@ class Run:
         flows = self._registry.flows
         if failed not in flows or flows[failed].has_writes:
             return set()
-        edges = {
-            one: (*self._registry.before.get(one, ()), *self._registry.flow.get(one, ()))
-            for one in flows
-        }
-        known = reachable([failed], reverse(edges))
+        known = self._find_known_below(failed)
         return {one for one in later if one not in known and one in flows and flows[one].has_reads}
+
+    def _find_known_below(self, failed: str) -> Collection[str]:
+        registry = self._registry
+        edges = {
+            one: (*registry.before.get(one, ()), *registry.flow.get(one, ()))
+            for one in registry.flows
+        }
+        return reachable([failed], reverse(edges))
+
+    def _find_other_items(self, failed: str, later: list[str]) -> set[str]:
+        """Those of the later steps that have the same items as the tool of the failed one, or are of this tool, and
+        have another item."""
+        same = self._registry.same_items
+
+        def is_below(tool: str) -> bool:
+            if tool == tool_of(failed):
+                return True
+            seen: set[str] = set()
+            while tool in same and tool not in seen:
+                seen.add(tool)
+                tool = same[tool].module
+                if tool == tool_of(failed):
+                    return True
+            return False
+
+        if not item_text(failed):
+            return set()
+        tools = {tool for tool in (*same, tool_of(failed)) if is_below(tool)}
+        known = self._find_known_below(failed)
+        return {one for one in later if tool_of(one) in tools and one not in known}
 
     def unstarted(self) -> list[ToolFinished]:
         """An end for each tool that did not start and is not blocked. One that was to be tried again has failed."""

@@ -32,6 +32,7 @@ from discover_orch.execution.step_queue import StepQueue, build_queue, nothing_t
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
+from discover_orch.model.items import tool_of
 from discover_orch.model.observation import WRITTEN
 from discover_orch.model.success_record import Attempt, SuccessRecord
 from discover_orch.model.tool import Tool
@@ -217,7 +218,7 @@ class _Session:
         project, graph = self._project, self._code
         if not isinstance(graph, ImportGraph):
             graph = self._code = ImportGraph(project, graph)
-        modules, pythonpath = graph.third_party([module]), project.absolute_pythonpath
+        modules, pythonpath = graph.third_party([tool_of(module)]), project.absolute_pythonpath
         return Preload(root=project.root, pythonpath=pythonpath, modules=modules)
 
     def _build_executor(self, size: int) -> Executor:
@@ -262,7 +263,7 @@ class _Session:
             return None
         from discover_orch.execution.observers import Observers  # few projects have any
 
-        return Observers(found, self._project, self._plan.names)
+        return Observers(found, self._project, self._plan.tools)
 
     def _carry_out(
         self, events: Iterator[Event], executor: Executor, requests: RunRequests

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -117,6 +118,40 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
     ):
         both_names[name] = less(both_names[name], more)
     return replace(now, **both_names, lists_tables=now.lists_tables or earlier.lists_tables)
+
+
+def merge_flows(
+    flows: Mapping[str, Dataflow], group: Callable[[str], str]
+) -> Mapping[str, Dataflow]:
+    """The flows of the keys that `group` gives one name, as one flow under this name."""
+    groups: dict[str, list[Dataflow]] = {}
+    for key, flow in flows.items():
+        groups.setdefault(group(key), []).append(flow)
+    if len(groups) == len(flows) and all(key in groups for key in flows):
+        return flows
+    return {name: _merged(of) if len(of) > 1 else of[0] for name, of in groups.items()}
+
+
+def _merged(flows: list[Dataflow]) -> Dataflow:
+    def both(name: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one for flow in flows for one in getattr(flow, name)))
+
+    overwritten = {path for one in flows for path in less(one.writes, one.appended)}
+    filled = {name for one in flows for name in one.tables_filled}
+    changed = {name for one in flows for name in less(one.tables_filled, one.tables_inserted)}
+    found: dict[str, Any] = {name: both(name) for name in _OBSERVED_NAMES}
+    for name, more in (
+        ("appended", overwritten),
+        ("tables_kept", filled),
+        ("tables_inserted", changed),
+    ):
+        found[name] = less(found[name], more)
+    return Dataflow(
+        **found,
+        lists_tables=any(one.lists_tables for one in flows),
+        is_unclear=any(one.is_unclear for one in flows),
+        gaps=both("gaps"),
+    )
 
 
 def less(names: tuple[str, ...], others: Collection[str]) -> tuple[str, ...]:

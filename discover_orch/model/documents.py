@@ -84,6 +84,14 @@ class Tool(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] | None = None
 
 
+class ToolWithItems(Tool, frozen=True, kw_only=True):
+    """A tool with `"each"`, as the literal says it, how many `items` there are, and which parameters they give."""
+
+    each: object
+    items: int
+    item_params: tuple[str, ...]
+
+
 class Stage(Struct, frozen=True, kw_only=True):
     """A stage and the names of its tools, in order. `configured`: it is among `stages = [...]`."""
 
@@ -178,6 +186,29 @@ class ToolStatus(Struct, frozen=True, kw_only=True):
     @property
     def is_fresh(self) -> bool:
         return self.state == "fresh"
+
+
+class ItemStatus(ToolStatus, frozen=True, kw_only=True):
+    """Whether one item of a tool is fresh; the values of the `item` by parameter."""
+
+    item: Mapping[str, str]
+
+
+class Withdrawn(Struct, frozen=True, kw_only=True):
+    """An item that is no more, and what of it is left over. `cause` is the file that is gone, or ""."""
+
+    item: Mapping[str, str]
+    name: str
+    cause: str = ""
+    left_over: tuple[Used, ...] = ()
+
+
+class StatusOfItems(ToolStatus, frozen=True, kw_only=True):
+    """A tool with `items`: its `state` is the worst of theirs. `counted` is how many there are, as `60 days`."""
+
+    items: tuple[ItemStatus, ...]
+    counted: str
+    withdrawn: tuple[Withdrawn, ...] = ()
 
 
 class Value(Struct, frozen=True, kw_only=True, omit_defaults=True):

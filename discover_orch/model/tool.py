@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.checks import Check
 from discover_orch.model.conventions import SQL_SUFFIX
+from discover_orch.model.items import NO_ITEM, Each, Item, tool_of
 from discover_orch.model.parameter import Param
 
 
@@ -29,6 +30,8 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
       it uses. `has_own_worker`: it runs in a process in which no other tool runs.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.
     - `timeout`: after this time it is stopped and has failed. `tokens`: those that it holds while it runs.
+    - `each`: the tool runs once for each of these items; `is_in_order`: each item after the one before. `column`: the
+      column of its tables that holds the value of the item.
     """
 
     inputs: tuple[str, ...] = ()
@@ -47,13 +50,16 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     commits_by_itself: bool = False
     is_traced: bool = True
     has_own_worker: bool = False
+    each: Each | None = None
+    is_in_order: bool = False
+    column: str = ""
 
 
 class Tool(ToolSettings, frozen=True, kw_only=True):
     """A module with `STAGE` and `run()`.
 
-    - `module`: the dotted module path, its identity; `name`: the shortest suffix of it that is unambiguous, or the
-      name in `ORCH`.
+    - `module`: the dotted module path, its identity; of the step of an `item`, with that, as of `key_of`. `name`: the
+      shortest suffix of it that is unambiguous, or the name in `ORCH`, likewise.
     - `after`: the modules that the tag `AFTER` names; `has_after` is True for an empty tag too.
     - `resources`: what is injected into `run()` and its checks, `conn` among it; `check_resources`: those of them that
       only checks take. `never_passed`: arguments with a default and a type that no option can have.
@@ -77,6 +83,17 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
     never_passed: tuple[str, ...] = ()
     takes_extra: bool = False
     is_readable: bool = True
+    item: Item = NO_ITEM
+
+    @property
+    def source_module(self) -> str:
+        """The module that is loaded."""
+        return tool_of(self.module)
+
+    @property
+    def place(self) -> str:
+        """The path of its file, behind a space the item: what a step is, wherever its module is found."""
+        return f"{self.path}{self.module[len(self.source_module) :]}"
 
     def without_checks(self) -> Tool:
         own = tuple(name for name in self.resources if name not in self.check_resources)

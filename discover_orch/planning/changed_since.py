@@ -64,9 +64,10 @@ def find_changed(view: ProjectView, ref: str) -> dict[str, str]:
     reasons = {tool.module: reason for tool, reason in _find_own(view, old, then, sources, ref)}
     if any(text is not None and b"STAGE" in text for text in old.values()):
         before = _read_old_registry(view, old, then or view.project, sources)
-        for module in sorted(before.tools.keys() - registry.tools.keys()):
+        here = registry.by_tool.tools
+        for module in sorted(before.tools.keys() - here.keys()):
             why = f"downstream of {before.display(module)}, which was removed since {ref}"
-            for other in before.downstream([module]) & registry.tools.keys():
+            for other in registry.steps_of(before.downstream([module]) & here.keys()):
                 reasons.setdefault(other, why)
     view.sources.write()
     affected, first = registry.downstream(reasons), next(iter(reasons), "")

@@ -13,12 +13,13 @@ from functools import cache
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.input_versions import hash_file, is_database, read_mark
 from discover_orch.staleness.left_over import LeftOver, with_readers
-from discover_orch.staleness.tool_result import ABSENT, DATABASE, UNSURE, Key, Write
+from discover_orch.staleness.tool_result import ABSENT, DATABASE, EXISTS, UNSURE, Key, Write
 from discover_orch.staleness.writers import Writers
 from discover_orch.state.git_files import find_repository, read_tracked
 
@@ -138,6 +139,7 @@ class Cleaning:
             and (last := self._writers.last(key)) is not None
             and (is_all or last.module not in self._existing)
             and last.write.mark != ABSENT
+            and not (last.write.mark == EXISTS and item_text(last.module))  # a folder of all items
             and self._work.is_there(key)
         ]
         things += with_readers(registry, results, made)
@@ -154,7 +156,8 @@ class Cleaning:
 
     def name_of(self, module: str) -> str:
         """How the tool is shown; one that no longer exists by its module."""
-        return self._registry.display(module) if module in self._registry.tools else module
+        is_known = tool_of(module) in self._registry.by_tool.tools
+        return self._registry.display(module) if is_known else module
 
     def delete(self, found: Iterable[Found]) -> list[Found]:
         """Deletes the files that can be deleted, each after another look at it. Returns these, with the `reason` where

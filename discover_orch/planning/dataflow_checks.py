@@ -17,6 +17,7 @@ from discover_orch.model import graph
 from discover_orch.model.dataflow import Dataflow, less
 from discover_orch.model.errors import Location, Problem, Severity
 from discover_orch.model.flow_edges import edges, shared
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.table_keys import named_table
 from discover_orch.model.tool import Tool, after_hint
 from discover_orch.staleness.left_over import LeftOver
@@ -133,13 +134,17 @@ def _several_writers(registry: Registry, flows: Mapping[str, Dataflow]) -> Itera
 def build_left_over_warning(registry: Registry, things: Sequence[LeftOver]) -> Problem:
     """About all that is left over from one tool."""
     module, tool = things[0].module, registry.tools.get(things[0].module)
-    name = tool.name if tool else module
+    name = tool.name if tool else registry.display(module) if item_text(module) else module
     readers = [*map(registry.display, dict.fromkeys(one for of in things for one in of.readers))]
     by = f", read by {listed(readers)}" if readers else ""
-    why = "no longer makes it" if tool else "is no longer a tool"
+    why = "is withdrawn" if item_text(module) else "is no longer a tool"
+    why = "no longer makes it" if tool else why
+    rebuild = (
+        f"orch run {registry.display(tool_of(module))} --rebuild makes it anew without its rows"
+    )
     delete, keep = (
-        "orch deletes no tables, so drop it",
-        f"orch accept {name if tool else readers[0]}",
+        rebuild if item_text(module) else "orch deletes no tables, so drop it",
+        f"orch accept {name if tool or not readers else readers[0]}",
     )
     if any(one.key.startswith("file:") for one in things):
         delete = "orch clean shows what can be deleted"

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import NO_DATAFLOW, Registry
 from discover_orch.model import flow_edges
 from discover_orch.model.errors import Problem
+from discover_orch.model.items import SameItems, tool_of
 from discover_orch.model.tool import Tool, after_hint
 from discover_orch.planning.dataflow_checks import build_note, listed
 from discover_orch.planning.param_values import GivenParams
@@ -43,18 +44,23 @@ def find_waits(
     conflicts = find_conflicts(number, registry)
     found = []
     all_before, group = 0, None
+    alone = ""  # the tool whose items run beside one another, and beside nothing else
     for place, step in enumerate(steps):
-        if step.group != group:
-            all_before, group = place, step.group
-        module = step.tool.module
+        module, source = step.tool.module, step.tool.source_module
+        if step.group != group or (alone and alone != source):
+            all_before, group, alone = place, step.group, ""
         earlier = {number.get(other, place) for other in registry.before.get(module, ())}
         earlier |= conflicts[place]
         earlier |= {number[one] for one in (step.removal.after if step.removal else ())}
+        is_alone = runs_alone(step.tool, has_known_use)
+        if is_alone and step.tool.item.values:
+            all_before = all_before if alone else place
+            alone, is_alone = source, False
         found.append(
             Waits(
                 all_before,
                 tuple(sorted(one for one in earlier if all_before <= one < place)),
-                is_alone=runs_alone(step.tool, has_known_use),
+                is_alone=is_alone,
             )
         )
     return tuple(found)
@@ -63,7 +69,8 @@ def find_waits(
 def runs_alone(tool: Tool, has_known_use: Callable[[Tool], bool]) -> bool:
     """Whether the tool neither declares enough to run beside another one nor has a known use. What it does through
     `conn` or a resource is no matter of its inputs and outputs."""
-    is_declared = tool.has_after or (tool.has_inputs and tool.has_outputs and not tool.resources)
+    is_declared = tool.has_after or isinstance(tool.each, SameItems)
+    is_declared = is_declared or (tool.has_inputs and tool.has_outputs and not tool.resources)
     return not (is_declared or has_known_use(tool))
 
 
@@ -74,12 +81,17 @@ def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[in
     readers = flow_edges.edges(flows, written)
     found: list[set[int]] = [set() for _ in number]
     for module, others in flow_edges.upstream([*number], flows, readers, written).items():
-        found[number[module]].update(number[other] for other in others)
+        found[number[module]].update(number[one] for one in others if not _is_sibling(one, module))
     for reader, writers in readers.items():
         for writer in writers:
-            if number[writer] > number[reader]:
+            if number[writer] > number[reader] and not _is_sibling(writer, reader):
                 found[number[writer]].add(number[reader])
     return found
+
+
+def _is_sibling(one: str, other: str) -> bool:
+    """Whether both are items of one tool, which do not depend on one another."""
+    return one != other and tool_of(one) == tool_of(other)
 
 
 # Of a whole project.

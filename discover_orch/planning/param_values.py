@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: What the origin of a value begins with that Python code gave.
 ARGUMENT = "the argument "
+#: The origin of a value that the item of a step gives.
+EACH = "the item"
 #: The version of a default that cannot be read from the source.
 DEFAULT = "default"
 #: Versions with a meaning: a default, None, and what staleness writes for absent and unknown versions.
@@ -71,6 +73,9 @@ class GivenParams(Struct, frozen=True, kw_only=True):
     pairs: tuple[KeyValue, ...] = ()
     folder: str = ""
     is_python: bool = False
+
+
+NO_VALUES = GivenParams()
 
 
 class BoundArgument(ParamValue, frozen=True, kw_only=True):
@@ -110,7 +115,7 @@ def find_on_command_line(
 ) -> ParamValue | None:
     """`-p tool.name=VALUE` wins over `--name VALUE`, and that over `-p name=VALUE`."""
     own_pairs = [one for one in values.pairs if is_same_name(one.name, param.name)]
-    own = [one.text for one in own_pairs if one.tool and tool.module in names.find(one.tool)]
+    own = [one.text for one in own_pairs if one.tool and tool.source_module in names.find(one.tool)]
     option = values.options.get(param.name)
     shared = [one.text for one in own_pairs if one.tool is None]
     texts: Sequence[str]
@@ -142,7 +147,7 @@ def find_configured(
             return replace(variable, texts=tuple(part for part in parts if part))
         return variable
     words = sorted(project.tool_params, key=len, reverse=True)  # the longest says most
-    tables = [project.tool_params[word] for word in words if tool.module in names.find(word)]
+    tables = [project.tool_params[word] for word in words if tool.source_module in names.find(word)]
     for table in (*tables, project.params):
         for name, setting in table.items():
             if is_same_name(name, param.name):
@@ -164,6 +169,10 @@ def find_arguments(
     secrets, which are not recorded, are looked for in the environment and the configuration."""
     found, names = [], registry.names
     for param in tool.params:
+        if param.name in tool.item.values:
+            text = tool.item.given_for(param.name)
+            found.append(BoundArgument(param=param, texts=(text,), origin=EACH))
+            continue
         setting = find_on_command_line(param, tool, values, project, names)
         if then is not None:
             setting = setting or then.params.get(param.name)
@@ -294,7 +303,7 @@ def has_param(tool: Tool, name: str) -> bool:
 
 
 def is_for(one: KeyValue, tool: Tool, registry: Registry) -> bool:
-    return one.tool is None or tool.module in registry.names.find(one.tool)
+    return one.tool is None or tool.source_module in registry.names.find(one.tool)
 
 
 # The values as texts that staleness compares.

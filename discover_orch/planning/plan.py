@@ -113,15 +113,15 @@ class Plan(Struct, frozen=True, kw_only=True):
         if self.turns is None:
             return self.steps
         known = {step.tool.module: step for step in self.steps}
-        names = self.names
+        names = self.tools
         steps = (known.get(step.tool.module, step) for step in self.selected or self.steps)
         return tuple(step for step in steps if step.tool.module in names)
 
     @property
-    def names(self) -> dict[str, str]:
-        """The names of the selected tools by module, those that need not run included."""
+    def tools(self) -> dict[str, Tool]:
+        """The selected tools by module, those that need not run included."""
         tools = (*(step.tool for step in self.steps), *self.fresh)
-        return {tool.module: tool.name for tool in tools}
+        return {tool.module: tool for tool in tools}
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ def build_plan(
     then: Mapping[str, RecordedStep] | None = None,
 ) -> Plan:
     """Raises UsageError for a value that does not fit, is missing, or is taken by no tool. If only a part of the plan
-    may run (`is_partial`), missing values are kept in `Plan.missing` instead. `then` has, by path, the steps of a run
+    may run (`is_partial`), missing values are kept in `Plan.missing` instead. `then` has, by place, the steps of a run
     whose values are used again."""
     tools = [registry.tools[module] for module in selection.tools]
     problems = find_unused(values, tools, registry)
@@ -168,7 +168,7 @@ def build_plan(
 
     def bind(tool: Tool) -> Arguments:
         found: list[Problem] = []
-        old = then.get(tool.path) if then else None
+        old = then.get(tool.place) if then else None
         arguments = bind_arguments(tool, registry, project, values, found, old)
         if is_partial:
             absent = (MISSING, SECRET_AGAIN)
@@ -207,7 +207,7 @@ def _build_steps(
     steps = []
     for module in selection.tools:
         tool = registry.tools[module]
-        before = dict.fromkeys((*tool.after, *registry.flow.get(module, ())))
+        before = dict.fromkeys((*registry.before.get(module, ()), *registry.flow.get(module, ())))
         arguments, extra = bind(tool)
         steps.append(
             Step(

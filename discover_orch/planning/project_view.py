@@ -18,6 +18,7 @@ from discover_orch.config.file import (
     read_config_bytes,
 )
 from discover_orch.config.project import Project
+from discover_orch.discovery.items import with_items
 from discover_orch.discovery.registry import Registry, build_registry, with_lock
 from discover_orch.discovery.scanner import scan, scanned_folders
 from discover_orch.discovery.source_files import SourceFiles
@@ -33,9 +34,11 @@ from discover_orch.model.errors import (
     UsageError,
     no_source,
 )
+from discover_orch.model.items import tool_of
 from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
-from discover_orch.planning.param_values import GivenParams
+from discover_orch.planning.item_selection import pick_items
+from discover_orch.planning.param_values import NO_VALUES, GivenParams
 from discover_orch.planning.plan import Plan, build_plan
 from discover_orch.planning.project_warnings import (
     check_imports,
@@ -85,7 +88,7 @@ class ProjectView(Struct, frozen=True, kw_only=True):
     @property
     def no_tools(self) -> Problem | None:
         """That there is no tool; None if there is one."""
-        return None if self.registry.tools else self.registry.no_tools
+        return None if self.registry.by_tool.tools else self.registry.no_tools
 
 
 # Finding and reading.
@@ -111,15 +114,20 @@ def read_project(
     result = scan(project, sources, is_wide=is_wide)
     flows = read_flows(root)
     registry = build_registry(result, project, flows)
-    lock = NO_LOCK if flows.keys() >= registry.tools.keys() else read_lock(root)
+    lock = NO_LOCK if registry.observed >= registry.tools.keys() else read_lock(root)
     registry = with_lock(registry, flows, lock.flows)
     if registry.observed - registry.tools.keys():
         from discover_orch.staleness.moved_tools import with_moved  # few projects need it
 
         registry = with_moved(registry, project, flows, sources)
+        if registry.moved:
+            from discover_orch.staleness.memory import rename_flows
+
+            flows = rename_flows(flows, registry.moved)
+    registry = with_items(registry, root, flows)
     if project.packages and not scanned_folders(project):
         registry = replace(registry, no_tools=no_source(root, project.config or "orch.toml"))
-    if not registry.tools and (path := _find_orchestrator(project)):
+    if not registry.by_tool.tools and (path := _find_orchestrator(project)):
         hint = f"orch adopt {path} shows how the modules in its TOOL_MAP become tools"
         registry = replace(registry, no_tools=replace(registry.no_tools, hint=hint))
     unused = tuple(find_unused_params(registry, project))
@@ -138,7 +146,7 @@ def read_project(
     )
     if clashes := find_group_clashes(registry, project):
         raise ProjectError(*clashes)
-    if config is not None or registry.tools:
+    if config is not None or registry.by_tool.tools:
         sources.write()
     return view
 
@@ -209,35 +217,43 @@ def plan_targets(
     UsageError, DiscoveryError, EmptyError."""
     if view.config_errors:
         raise ProjectError(*view.config_errors)
-    selection = select_targets(view, words, exclude)
     given = values or GivenParams(folder=view.folder)
+    selection = select_targets(view, words, exclude, given)
     return build_plan(selection, view.registry, view.project, given, is_partial=is_partial)
 
 
 def select_targets(
-    view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()
+    view: ProjectView,
+    words: Sequence[str],
+    exclude: Sequence[str] = (),
+    values: GivenParams = NO_VALUES,
 ) -> Selection:
     """Raises UsageError, DiscoveryError and EmptyError."""
-    return select(
+    selection = select(
         words,
         view.registry,
         exclude=exclude,
         place=view.place,
         files=view.sources.signatures.keys(),
     )
+    return pick_items(selection, view.registry, values)
 
 
 def select_readable(
-    view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()
+    view: ProjectView,
+    words: Sequence[str],
+    exclude: Sequence[str] = (),
+    values: GivenParams = NO_VALUES,
 ) -> frozenset[str]:
     """What to show: all tools, or those that `words` select. A file that cannot be read hides none of them: it is
     reported beside them. Raises UsageError and EmptyError."""
-    if not words and not exclude:
+    if not (words or exclude or values.options or values.pairs):
         return frozenset(view.registry.tools)
     try:
-        return frozenset(select_targets(view, words, exclude).tools)
+        return frozenset(select_targets(view, words, exclude, values).tools)
     except DiscoveryError:  # each word means something, if only a file that cannot be read
-        return frozenset(select_each(view, words, exclude).tools)
+        found = select_each(view, words, exclude)
+        return frozenset(pick_items(found, view.registry, values).tools)
 
 
 def select_each(view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:
@@ -267,6 +283,7 @@ def refuse_wrong(view: ProjectView, chosen: Collection[str], values: GivenParams
 def check_project(view: ProjectView) -> tuple[Problem, ...]:
     """What `orch check` says beside the errors of the listing: its warnings, those about several tools together, and
     imported modules that cannot be read, which are errors."""
+    view = replace(view, registry=view.registry.by_tool)
     tools, project = [*view.registry.tools.values()], view.project
     known = {problem.path for problem in view.errors if problem.path}
     refused = (
@@ -302,15 +319,15 @@ def build_listing(
 ) -> Listing:
     """All tools, or those that `words` select, and of these only the modules that are `among` the given ones. Raises
     UsageError and EmptyError."""
-    registry = view.registry
-    chosen = select_readable(view, words, exclude)
+    registry = view.registry.by_tool
+    chosen = select_readable(replace(view, registry=registry), words, exclude)
     if among is not None:
-        chosen = chosen & {*among}
+        chosen = chosen & {*map(tool_of, among)}
     tools = [registry.tools[module] for module in registry.order if module in chosen]
     is_whole = not words and among is None
     if is_whole:
         tools += registry.disabled
-    rows = [_build_tool(tool, registry) for tool in tools]
+    rows = [_build_tool(tool, view.registry) for tool in tools]
     if with_sources:
         # Both load the parser, which few listings need.
         from discover_orch.staleness.current_inputs import takes_orchconf
@@ -354,9 +371,14 @@ def build_listing(
 
 
 def _build_tool(tool: Tool, registry: Registry) -> documents.Tool:
+    keys, more = registry.steps.get(tool.module), {}
+    if keys is not None and tool.each is not None:
+        params = registry.item_params(tool.module)
+        more = {"items": len(keys), "each": tool.each.literal, "item_params": params}
     return copied(
-        documents.Tool,
+        documents.ToolWithItems if more else documents.Tool,
         tool,
+        **more,
         after=tuple(registry.display(module) for module in tool.after),
         params=tuple(map(_build_param, tool.params)),
         resources=tool.resources if tool.is_readable else (),

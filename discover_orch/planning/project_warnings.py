@@ -140,6 +140,7 @@ def find_unused_params(registry: Registry, project: Project) -> Iterator[Problem
         found = Problem(code=code, message=message, hint=hint, severity=severity)
         return _at_setting(found, project, "params", *keys)
 
+    registry = registry.by_tool
     names = _param_names(registry)
     for name, setting in project.params.items() if not registry.broken else ():
         if not any(is_same_name(name, other) for other in names):
@@ -213,7 +214,7 @@ def find_group_circles(groups: Mapping[str, Sequence[str]], project: Project) ->
 
 def find_group_clashes(registry: Registry, project: Project) -> list[Problem]:
     """An error for each group that has the name of a stage."""
-    tools = [*registry.tools.values(), *registry.disabled]
+    tools = [*registry.by_tool.tools.values(), *registry.disabled]
     stages = {stage.name for stage in registry.stages}
     owners = {name: tool for tool in reversed(tools) for name in tool.stages}
     return [
@@ -257,7 +258,7 @@ def find_unused(values: GivenParams, tools: list[Tool], registry: Registry) -> l
     ]
     for name in () if values.is_python else values.options:  # a fixture checks its own
         if not any(has_param(tool, name) for tool in tools):
-            all_tools = (registry.tools[module] for module in registry.order)
+            all_tools = (registry.by_tool.tools[module] for module in registry.by_tool.order)
             takers = [tool.name for tool in all_tools if has_param(tool, name)]
             problem = Problem(
                 code="usage",
@@ -318,7 +319,7 @@ def _check_tool_of(
 
 
 def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Registry) -> str:
-    all_tools = (registry.tools[module] for module in registry.order)
+    all_tools = (registry.by_tool.tools[module] for module in registry.by_tool.order)
     others = [
         tool.name for tool in all_tools if is_for(one, tool, registry) and has_param(tool, one.name)
     ]

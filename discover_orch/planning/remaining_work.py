@@ -118,6 +118,21 @@ class RemainingWork:
         found = with_readers(registry, self.all_results, there)
         return [one for one in found if one.readers or one.module in registry.tools]
 
+    def find_made_by_gone(self) -> list[LeftOver]:
+        """The files that steps made that no longer exist, and the tables with rows of theirs, as far as these are
+        there."""
+        writers = self.build_writers()
+        is_left = build_test(self._registry, lambda: self.current.database.number)
+        found = []
+        for one in self.current.gone:
+            for key, write in one.writes.items():
+                if key.startswith("file:") and write.mark == EXISTS:
+                    continue  # a folder, which others use too
+                last = writers.left_over.get(key)
+                if last and last.module == one.module and is_left(last) and self.is_there(key):
+                    found.append(LeftOver(key=key, module=one.module))
+        return found
+
     def warn_left_over(self) -> list[Problem]:
         """A warning for each tool from which something is left over."""
         things: dict[str, list[LeftOver]] = {}
@@ -174,7 +189,9 @@ class RemainingWork:
             steps=steps,
             fresh=fresh,
             warnings=(*said, *self._stale_upstream(chosen, freshness)),
-            intro=_count_text(len(steps), len(chosen)) if steps else "",
+            intro=_count_text(len(steps), len(chosen), has_items=bool(self._registry.steps))
+            if steps
+            else "",
             turns=Turns(self._status),
             selected=tuple(one for one in plan.steps if one.tool.module not in unbound),
         )
@@ -401,6 +418,6 @@ class RemainingWork:
         return found
 
 
-def _count_text(stale: int, chosen: int) -> str:
-    verb = "is" if stale == 1 else "are"
-    return f"{stale:,} of {chosen:,} tools {verb} stale" if chosen > 1 else "the tool is stale"
+def _count_text(stale: int, chosen: int, *, has_items: bool) -> str:
+    verb, noun = "is" if stale == 1 else "are", "steps" if has_items else "tools"
+    return f"{stale:,} of {chosen:,} {noun} {verb} stale" if chosen > 1 else "the tool is stale"

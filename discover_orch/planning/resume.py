@@ -114,8 +114,8 @@ def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
     registry, project = work.view.registry, work.view.project
     words = find_known(record.targets, registry) or record.targets
     selection = select(words, registry, exclude=find_known(record.exclude, registry))
-    then = {one.path: one for one in record.plan}
-    if then and then.keys().isdisjoint(registry.tools[one].path for one in selection.tools):
+    then = {one.place: one for one in record.plan}
+    if then and then.keys().isdisjoint(registry.tools[one].place for one in selection.tools):
         message = f"run {record.run} cannot be resumed: none of its tools exists now"
         raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
     plan = build_plan(selection, registry, project, work.values, is_partial=True, then=then)
@@ -138,11 +138,11 @@ def _find_passed(record: RunRecord, steps: Iterable[Step]) -> dict[str, Step]:
     modules = ended_well | (
         {one.module for one in record.plan} - {one.module for one in record.tools}
     )
-    paths = {one.path for one in record.plan if one.module in modules}
+    places = {one.place for one in record.plan if one.module in modules}
     return {
         step.tool.module: step
         for step in steps
-        if step.tool.module in modules or step.tool.path in paths
+        if step.tool.module in modules or step.tool.place in places
     }
 
 
@@ -164,7 +164,7 @@ def _find_settled(
     found = []
     for module, step in passed.items():
         last = results[module].last if module in results else LastOutcome()
-        old = then.get(step.tool.path)
+        old = then.get(step.tool.place)
         given = {one.param.name: one.effective for one in step.arguments if not one.is_secret}
         if (
             (last.status == SETTLED and int(last.run) <= int(record.run))
@@ -177,7 +177,7 @@ def _find_settled(
     return [
         step
         for step in found
-        if then[step.tool.path].code == hash_code(work.current.code_of(step.tool, code))
+        if then[step.tool.place].code == hash_code(work.current.code_of(step.tool, code))
     ]
 
 
@@ -185,7 +185,7 @@ def _find_left_out(
     record: RunRecord, then: Mapping[str, RecordedStep], steps: Sequence[Step]
 ) -> list[Problem]:
     """A warning for each tool and each value of that run that is not in the plan."""
-    chosen = {step.tool.path: step for step in steps}
+    chosen = {step.tool.place: step for step in steps}
     found = []
     for path, old in then.items():
         step = chosen.get(path)

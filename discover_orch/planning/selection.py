@@ -29,6 +29,7 @@ from discover_orch.model.errors import (
     UsageError,
     nearest,
 )
+from discover_orch.model.items import item_text
 from discover_orch.source.facts import BrokenTool
 
 LIST_HINT = "orch list shows all stages and tools"
@@ -123,6 +124,7 @@ def find_known(
 def completions(registry: Registry, *, forced: bool = False) -> list[tuple[str, str]]:
     """Every word that can be a target, with what it is: stages, groups, tools. With `forced`, also the words that say
     which of them is meant: `stage:ingest` and `tool:fetch`."""
+    registry = registry.by_tool
     stages = [stage.name for stage in registry.stages if stage.tools]
     tools = [(registry.tools[module].name, registry.tools[module].doc) for module in registry.order]
     words = [
@@ -145,20 +147,29 @@ class _Resolver:
     """
 
     def __init__(self, registry: Registry, place: TypedAt, files: Collection[str]) -> None:
-        self._registry, self._place, self._files = registry, place, files
+        """Words mean tools, and `resolve` gives their steps."""
+        self._registry, self._steps = registry.by_tool, registry
+        self._place, self._files = place, files
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
         self.broken: list[BrokenTool] = []
         self.maybe_broken: list[BrokenTool] = []
 
     def resolve(self, word: str, groups: tuple[str, ...] = ()) -> dict[str, str]:
-        """The modules that a word means, in the order that its kind asks for, each with its direction: `upstream`,
-        `downstream` or "". `groups` are those that the word is a member of."""
-        registry = self._registry
+        """The steps that a word means, by key, in the order that its kind asks for, each with its direction:
+        `upstream`, `downstream` or "". `groups` are those that the word is a member of."""
+        registry = self._steps
         core, is_upstream, is_downstream = word, word.startswith("+"), word.endswith("+")
         core = core[1:] if is_upstream else core
         core = core[:-1] if is_downstream and core else core
-        found = self._resolve_core(core, word, groups)
+        tool, _, item = core.partition(" ")  # `clean 2026-01-13`, as it is shown
+        if not (registry.steps.keys() & registry.names.find(tool.removeprefix("tool:"))):
+            tool, item = core, ""
+        found = registry.steps_of(self._resolve_core(tool, word, groups))
+        if item:
+            found = tuple(key for key in found if item_text(key) == item)
+            if not found and not self.problems:
+                self.problems.append(_unknown_target(f'{tool} has no item "{item}"', LIST_HINT))
         directions = dict.fromkeys(found, "")
         if not (is_upstream or is_downstream):
             return directions
@@ -243,7 +254,7 @@ class _Resolver:
             self.problems.append(problem)
             return ()
         # Paths in the configuration are relative to the root.
-        members = _Resolver(self._registry, TypedAt(root=self._place.root), self._files)
+        members = _Resolver(self._registry.by_tool, TypedAt(root=self._place.root), self._files)
         found: dict[str, None] = {}
         for item in self._registry.groups[name]:
             found |= dict.fromkeys(members.resolve(item, (*groups, name)))
@@ -350,6 +361,13 @@ def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded:
         )
     if not registry.tools:
         return registry.no_tools
+    if registry.steps and not all(registry.steps.values()):
+        names = [registry.display(module) for module, keys in registry.steps.items() if not keys]
+        return Problem(
+            code="empty",
+            message=f"no items: {', '.join(names)} {'has' if len(names) == 1 else 'have'} none",
+            hint=LIST_HINT,
+        )
     return Problem(
         code="empty",
         message=f"no tools in {', '.join(targets)}",

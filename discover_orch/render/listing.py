@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from discover_orch.model.conventions import OWN_OPTIONS
-from discover_orch.model.documents import Listing, Observer, Param, PassedOver, Tool
+from discover_orch.model.documents import (
+    Listing,
+    Observer,
+    Param,
+    PassedOver,
+    Tool,
+    ToolWithItems,
+)
+from discover_orch.model.items import noun_of
 from discover_orch.render.style import Style, count, cut, cut_name, one_line, table, wrap
 
 #: Of a tool: name, first line of the docstring, path, options, then any source files.
@@ -59,15 +67,20 @@ def _others(listing: Listing) -> dict[str, list[tuple[str, str]]]:
 
 
 def _build_row(tool: Tool) -> _Row:
-    options = _options_text(tool.params)
+    items = tool.item_params if isinstance(tool, ToolWithItems) else ()
+    options = _options_text(tool.params, items)
     if not tool.readable:
         options = "(signature cannot be read: set parameters with -p)"
-    cells = (tool.name, tool.doc, tool.path, options, *(tool.sources or ()))
+    name = tool.name
+    if isinstance(tool, ToolWithItems):
+        name = f"{name} ({tool.items:,} {noun_of(tool.item_params, tool.items)})"
+    cells = (name, tool.doc, tool.path, options, *(tool.sources or ()))
     return [*map(one_line, cells)]
 
 
-def _options_text(params: Iterable[Param]) -> str:
-    """`--since DATE  --limit INT*  --tags STR ...`; a star marks those that are required. One with the name of an
+def _options_text(params: Iterable[Param], items: Collection[str]) -> str:
+    """`--since DATE  --limit INT*  --tags STR ...`; a star marks those that are required. Those of `items` take
+    several values. One with the name of an
     option of orch is set with `-p json=VALUE`."""
     parts = []
     for param in params:
@@ -77,7 +90,10 @@ def _options_text(params: Iterable[Param]) -> str:
         if param.name in OWN_OPTIONS:
             flag, kind, is_many = f"-p {param.name}=VALUE", "bool", False
         value = "" if kind == "bool" and not is_many else f" {_placeholder(kind)}"
-        parts.append(flag + value + "*" * param.required + " ..." * is_many)
+        is_item = param.name in items
+        parts.append(
+            flag + value + "*" * (param.required and not is_item) + " ..." * (is_many or is_item)
+        )
     return "  ".join(parts)
 
 

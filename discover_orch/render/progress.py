@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.execution.run_events import Report, Running, Ticked
-from discover_orch.planning.plan import Plan
+from discover_orch.model.items import noun_of, tool_of
+from discover_orch.planning.plan import Plan, Step
 from discover_orch.render.style import Style, cut_name, duration, one_line
+
+#: The columns of a bar.
+BAR = 20
+
+
+class ItemsOfTool(Struct, frozen=True):
+    """How many items of a tool a plan has, and what they are called: `60 days`."""
+
+    name: str
+    count: int
+    noun: str
+
+    @property
+    def counted(self) -> str:
+        return f"{self.count:,} {self.noun}"
+
+
+def find_items(plan: Plan) -> dict[str, ItemsOfTool]:
+    """The tools of the plan with more than one item, by module."""
+    found: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        if step.tool.item.values:
+            found.setdefault(step.tool.source_module, []).append(step)
+    return {module: _count_items(steps) for module, steps in found.items() if len(steps) > 1}
+
+
+def _count_items(steps: Sequence[Step]) -> ItemsOfTool:
+    tool = steps[0].tool
+    name = tool.name.removesuffix(f" {tool.item.text}")
+    return ItemsOfTool(name, len(steps), noun_of(tuple(tool.item.values), len(steps)))
+
+
+def step_names(steps: Iterable[Step]) -> list[str]:
+    """The names of the tools, with several items of one tool as `clean (60 days)`."""
+    found = []
+    for _, group in groupby(steps, key=lambda one: one.tool.source_module):
+        first, *more = group
+        found.append(first.tool.name)
+        if more:
+            items = _count_items([first, *more])
+            found[-1] = f"{items.name} ({items.counted})"
+    return found
 
 
 class RunProgress:
@@ -19,6 +64,7 @@ class RunProgress:
         self._names = {step.tool.module: one_line(step.tool.name) for step in plan.possible_steps}
         self._planned = frozenset(step.tool.module for step in plan.steps)
         self._rank = {module: rank for rank, module in enumerate(self._names)}
+        self._items = find_items(plan)
         self._style = style
         self._ticked: Ticked | None = None
         self._redrawn: dict[str, str] = {}  # the lines that tools redraw, by module
@@ -52,9 +98,17 @@ class RunProgress:
         text = f"{self._names[one.module]} {duration(one.seconds)}{_expected_text(one)}"
         if event.is_ending:
             return f"    {text}, interrupted, waiting for it to end (Ctrl-C again kills it)"
-        waiting = len(self._planned) - len(self._ended(report)) - 1
-        if waiting > 0:
-            text += f", {waiting:,} left to run"
+        ended = self._ended(report)
+        items = self._items.get(tool_of(one.module))
+        if items is not None:
+            of_tool = [module for module in ended if tool_of(module) == tool_of(one.module)]
+            failed = sum(tool_of(end.module) == tool_of(one.module) for end in report.failures)
+            bar = bar_text(len(of_tool), items.count, self._style)
+            text = f"{text}  {bar} {len(of_tool):,} of {items.counted}"
+            text += f", {failed:,} failed" if failed else ""
+        else:
+            waiting = len(self._planned) - len(ended) - 1
+            text += f", {waiting:,} left to run" if waiting > 0 else ""
         text += time_left_text(event.left)
         line = one_line(self._redrawn.get(one.module, ""))
         if not line:
@@ -112,6 +166,11 @@ def _expected_text(one: Running) -> str:
     if one.expected is None or one.expected < 1:
         return ""
     return f" of about {brief_duration(one.expected)}"
+
+
+def bar_text(done: int, total: int, style: Style) -> str:
+    full = done * BAR // max(total, 1)
+    return style.mark("█", "#") * full + style.mark("░", ".") * (BAR - full)
 
 
 def time_left_text(seconds: float | None) -> str:

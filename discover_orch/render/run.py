@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -13,6 +13,7 @@ from discover_orch import __version__
 from discover_orch.execution.run_events import FAILED, Event, Report, RunStarted, ToolRetried
 from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool_events import (
     RunFinished,
     RunNote,
@@ -31,7 +32,7 @@ from discover_orch.render.problems import (
     hint_text,
     problem_text,
 )
-from discover_orch.render.progress import RunProgress
+from discover_orch.render.progress import RunProgress, find_items, step_names
 from discover_orch.render.style import (
     Style,
     clean,
@@ -82,7 +83,7 @@ def run_heading(view: ProjectView, style: Style, executor: str = "") -> list[str
     title = (
         style.paint(f"orch {__version__}", "bold"),
         *shown((project.root, project.config or "no configuration")),
-        f"{count(len(registry.tools), 'tool')} in {count(stages, 'stage')}",
+        f"{count(len(registry.by_tool.tools), 'tool')} in {count(stages, 'stage')}",
     )
     database, origin, executor = shown((*find_database(registry, project), executor))
     lines = [
@@ -133,6 +134,10 @@ class RunRenderer:
         self._resume, self._reason = shown(resume), reason
         self._ended = 0  # the tools whose end was shown
         self._kept: dict[str, KeptOutput] = {}  # what tools printed, to be shown when they end
+        # On a terminal the items of a tool are one line, but for those that fail or print something.
+        is_folding = style.is_terminal and not options.verbose
+        self._items = find_items(plan) if is_folding else {}
+        self._ends: dict[str, list[ToolFinished]] = {}  # of the items of each tool
         self.progress = RunProgress(plan, style)
 
     def texts(self, event: Event, report: Report) -> Iterator[str]:
@@ -144,7 +149,8 @@ class RunRenderer:
                     yield self._header(event, self._heading)
             case ToolStarted(module=module):
                 self._kept[module] = KeptOutput()
-                yield "" if self._shown.quiet or self._is_parallel else self._begin(module)
+                is_later = self._is_parallel or tool_of(module) in self._items
+                yield "" if self._shown.quiet or is_later else self._begin(module)
             case ToolOutput():
                 yield self._printed(event)
             case ToolFinished():
@@ -176,7 +182,7 @@ class RunRenderer:
     def _header(self, event: RunStarted, heading: Sequence[str]) -> str:
         style = self._style
         lines = [*heading, self._intro] if self._intro else heading
-        names = [one.tool.name for key, one in self._steps.items() if key in self._planned]
+        names = step_names([one for key, one in self._steps.items() if key in self._planned])
         workers = f" with {event.workers} workers" if event.workers > 1 else ""
         named = names_text(names, MOST_NAMED)
         running = f"running {count(len(names), 'tool')}{workers}: {named}"
@@ -199,12 +205,13 @@ class RunRenderer:
     def _printed(self, event: ToolOutput) -> str:
         """The lines of a tool, indented; of a line that was overwritten by `\\r`, its last state."""
         module, text = event.module, event.text
-        if self._is_live and not self._is_parallel:
+        is_folded = tool_of(module) in self._items
+        if self._is_live and not (self._is_parallel or is_folded):
             return self._indented(text)
         if self._is_live:
             self.progress.note_lines(module, text.split("\n"))
         if self._shown.output == "fail" or (
-            self._shown.output == "live" and (self._is_parallel or self._shown.quiet)
+            self._shown.output == "live" and (self._is_parallel or is_folded or self._shown.quiet)
         ):
             self._kept.setdefault(module, KeptOutput()).add(text)
         return ""
@@ -231,7 +238,8 @@ class RunRenderer:
 
     def _block(self, module: str) -> Iterator[str]:
         """The first line of a tool that ran beside others, and what it printed."""
-        if not self._is_parallel or self._shown.quiet or module not in self._kept:
+        is_folded = tool_of(module) in self._items
+        if not (self._is_parallel or is_folded) or self._shown.quiet or module not in self._kept:
             return
         yield self._begin(module)
         if self._shown.output == "live":
@@ -240,8 +248,11 @@ class RunRenderer:
     def _finished(self, event: ToolFinished) -> Iterator[str]:
         if event.status in FAILED and not self._shown.quiet and event.module not in self._kept:
             yield self._begin(event.module)  # it failed before it started
-        yield from self._block(event.module)
         self.progress.end_tool(event.module)
+        if tool_of(event.module) in self._items and not self._shown.quiet:
+            yield from self._folded(event)
+            return
+        yield from self._block(event.module)
         if event.status == "fresh" and event.module in self._planned:
             yield self._fresh(event.module)
             self._ended += 1
@@ -249,6 +260,38 @@ class RunRenderer:
             yield from self._end(event)
             self._ended += 1
         self._kept.pop(event.module, None)
+
+    def _folded(self, event: ToolFinished) -> Iterator[str]:
+        """Of an item what it printed, or that it failed; behind the last item of the tool a line for all."""
+        module, tool = event.module, tool_of(event.module)
+        kept = self._kept.get(module)
+        if event.status not in ("blocked", "not_run", "fresh"):
+            self._ended += 1
+            if event.status in FAILED or (kept is not None and kept.texts):
+                yield from self._block(module)
+                yield from self._end(event)
+        self._kept.pop(module, None)
+        if module in self._planned:
+            ends = self._ends.setdefault(tool, [])
+            ends.append(event)
+            if len(ends) == self._items[tool].count:
+                yield self._all_items(tool, ends)
+
+    def _all_items(self, tool: str, ends: Sequence[ToolFinished]) -> str:
+        style, items = self._style, self._items[tool]
+        counts = Counter[str](one.status for one in ends)
+        if not counts["passed"] + counts["done"]:
+            return ""  # each that has failed was shown
+        step = self._steps[ends[0].module]
+        number = style.paint(f"[{self._ended}/{len(self._number)}]", "dim")
+        stage, name = style.paint(step.stage, "cyan"), style.paint(items.name, "bold")
+        mark, kind = (style.mark("✓", "ok"), "green")
+        if any(counts[status] for status in FAILED):
+            mark, kind = (style.mark("✗", "FAILED"), "error")
+        spent = duration(sum(one.duration for one in ends))
+        facts = counts_text(counts, style) if len(counts) > 1 else items.counted
+        first = f"{number} {stage} {style.mark('›', '>')} {name}"
+        return f"{first}\n    {style.paint(mark, kind)} {spent}  {facts}\n"
 
     def _fresh(self, module: str) -> str:
         """The tool was stale when the run was planned."""

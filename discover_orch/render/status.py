@@ -3,11 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.documents import MadeThing, ToolRun, ToolStatus, UsedLeftOver, list_used
+from discover_orch.model.documents import (
+    ItemStatus,
+    MadeThing,
+    StatusOfItems,
+    ToolRun,
+    ToolStatus,
+    Used,
+    UsedLeftOver,
+    Withdrawn,
+    list_used,
+)
+from discover_orch.model.items import FilePattern, Item, item_text, noun_of, tool_of, values_in
 from discover_orch.model.tool import Tool
 from discover_orch.planning.cleaning import Found
 from discover_orch.planning.remaining_work import RemainingWork
@@ -31,6 +43,8 @@ from discover_orch.staleness.tool_result import Success, ToolResult, run_of
 
 #: Runs that are shown for a single tool.
 LATEST = 5
+#: Items of one tool that are named.
+MOST_ITEMS = 10
 #: Things of one kind that are named, such as the tables that a tool reads.
 MOST = 8
 
@@ -49,8 +63,11 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
         now, result, flow = freshness[module], left.results.get(module), registry.flows[module]
         success = result.success if result else None
         also_reads, also_writes = _files_of_others(flow, result)
+        item = registry.tools[module].item
+        of_item = {"item": item.values} if item.values else {}
         found.append(
-            ToolStatus(
+            (ItemStatus if of_item else ToolStatus)(
+                **of_item,
                 name=registry.display(module),
                 module=module,
                 stage=registry.stages[registry.rank[module]].name,
@@ -73,7 +90,64 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
                 duration=success.duration if success else None,
             )
         )
-    return tuple(found)
+    return tuple(_by_tool(found, left)) if registry.steps else tuple(found)
+
+
+#: The states, the worst first.
+STATES = ("failed", "unknown", "stale", "never", "fresh")
+
+
+def _by_tool(steps: Sequence[ToolStatus], left: RemainingWork) -> Iterator[ToolStatus]:
+    """With one status for all items of a tool."""
+    registry = left.view.registry
+    withdrawn = find_withdrawn(left)
+    for module, group in groupby(steps, key=lambda one: tool_of(one.module)):
+        items = tuple(one for one in group if isinstance(one, ItemStatus))
+        if not items:
+            yield next(one for one in steps if one.module == module)
+            continue
+        state = min((one.state for one in items), key=STATES.index)
+        late = [one for one in items if not one.is_fresh]
+        noun = noun_of(registry.item_params(module), len(items))
+        verb = "is" if len(late) == 1 else "are"
+        yield StatusOfItems(
+            name=registry.display(module),
+            module=module,
+            stage=items[0].stage,
+            state=state,
+            never=state == "never",
+            failed=state == "failed",
+            unknown=state == "unknown",
+            reasons=(f"{len(late):,} of {len(items):,} {noun} {verb} {worded(state)}",)
+            if late
+            else (),
+            items=items,
+            counted=f"{len(items):,} {noun}",
+            withdrawn=tuple(withdrawn.get(module, ())),
+        )
+
+
+def find_withdrawn(left: RemainingWork) -> dict[str, list[Withdrawn]]:
+    """By tool, the items that are no more and of which something is left over."""
+    registry = left.view.registry
+    found: dict[str, list[Withdrawn]] = {}
+    things: dict[str, list[Used]] = {}
+    for one in left.find_made_by_gone():
+        things.setdefault(one.module, []).append(Used(**one.used))
+    for key, used in things.items():
+        module = tool_of(key)
+        if module not in registry.steps:
+            continue
+        values = dict(zip(registry.item_params(module), values_in(item_text(key)), strict=False))
+        each = registry.by_tool.tools[module].each
+        cause = ""
+        if isinstance(each, FilePattern):
+            cause = values[each.whole] if each.whole else Item(values=values).fill(each.pattern)
+        cause = "" if "*" in cause or "?" in cause else cause
+        found.setdefault(module, []).append(
+            Withdrawn(item=values, name=registry.display(key), cause=cause, left_over=tuple(used))
+        )
+    return found
 
 
 def _files_of_others(
@@ -94,14 +168,22 @@ def _files_of_others(
 
 
 def status_text(
-    tools: Sequence[ToolStatus], style: Style, *, verbose: bool = False, has_errors: bool = False
+    tools: Sequence[ToolStatus],
+    style: Style,
+    *,
+    verbose: bool = False,
+    has_errors: bool = False,
+    most_items: int = MOST_ITEMS,
 ) -> str:
     """The tools by stage, one line each; `verbose` adds all reasons and the data flow. `has_errors`: some tool of the
-    project cannot run."""
+    project cannot run. Of one tool so many items are named at most."""
     rows: list[Sequence[str]] = []
     for stage, members in groupby(shown(tools), key=lambda tool: tool.stage):
         rows.append(style.paint(stage, "cyan"))
         for tool in members:
+            if isinstance(tool, StatusOfItems):
+                rows += _rows_of_items(tool, style, verbose=verbose, most=most_items)
+                continue
             first, *more = tool.reasons or ("",)
             others = more_reasons(more, " (-v)")
             rows.append((tool.name, state_word(tool.state, style), first + others * (not verbose)))
@@ -110,12 +192,70 @@ def status_text(
                 flow = [style.paint(line, "dim") for line in _lines(_flow(tool))]
                 rows += [("", "", line) for line in flow]
     out = table(rows, style, kinds=("bold",))
-    fresh = sum(tool.is_fresh for tool in tools)
-    counts = counts_text({"fresh": fresh, "stale": len(tools) - fresh}, Style())
+    out += [wrap(line, style, "  ") for line in withdrawn_lines(tools)]
+    steps = [one for tool in tools for one in steps_of(tool)]
+    fresh = sum(one.is_fresh for one in steps)
+    counts = counts_text({"fresh": fresh, "stale": len(steps) - fresh}, Style())
     runs = "orch run --changed runs the stale tools"
     what = "fix the errors, then run: orch run --changed" if has_errors else runs
-    out.append(counts + ("" if fresh == len(tools) else style.paint(f"  ({what})", "dim")))
+    out.append(counts + ("" if fresh == len(steps) else style.paint(f"  ({what})", "dim")))
     return "\n".join(out) + "\n"
+
+
+def steps_of(tool: ToolStatus) -> Sequence[ToolStatus]:
+    """The items of the tool, or itself."""
+    return tool.items if isinstance(tool, StatusOfItems) else (tool,)
+
+
+def worded(state: str) -> str:
+    """`never ran` for `never`."""
+    return "never ran" if state == "never" else state
+
+
+def _rows_of_items(
+    tool: StatusOfItems, style: Style, *, verbose: bool, most: int
+) -> Iterator[Sequence[str] | str]:
+    """The tool with the numbers of its items by state, then those that are not fresh for a reason of their own. What
+    all have in common, or have from upstream, stands behind the numbers."""
+    numbers = Counter(one.state for one in tool.items)
+    counts = ", ".join(
+        f"{numbers[one]:,} {worded(one)}" for one in reversed(STATES) if numbers[one]
+    )
+    late = [one for one in tool.items if not one.is_fresh]
+    firsts = dict.fromkeys(one.reasons[0] for one in late)
+    named = [one for one in late if not one.reasons[0].startswith("upstream ")]
+    if len(firsts) == 1 and len(late) == len(tool.items) > 1:
+        named = []
+    why = "" if named else next((one for one in firsts if one != "never ran"), "")
+    line = f"{tool.counted}: {counts}" + (f"  {why}" if why else "")
+    yield tool.name, state_word(tool.state, style), line
+    named, most = (late, len(late)) if verbose else (named, most)
+    for one in named[:most]:
+        name = one.name.removeprefix(f"{tool.name} ")
+        reasons = one.reasons if verbose else one.reasons[:1]
+        yield f"  {name}", style.paint(one.state, "yellow"), "; ".join(reasons)
+    if len(named) > most:
+        yield f"  … and {len(named) - most:,} more (orch status {tool.name})"
+
+
+def withdrawn_lines(tools: Iterable[ToolStatus]) -> list[str]:
+    """A line for each item that is no more and of which something is left over."""
+    lines = []
+    for tool in tools:
+        for one in shown(tool.withdrawn) if isinstance(tool, StatusOfItems) else ():
+            files = used_texts([used for used in one.left_over if used.file], MOST)
+            tables = used_texts([used for used in one.left_over if used.table], MOST)
+            said = [
+                f"withdrawn: {one.name}" + (f", since {one.cause} is gone" if one.cause else "")
+            ]
+            said += (
+                [f"{', '.join(files)} {'are' if len(files) > 1 else 'is'} left over"]
+                if files
+                else []
+            )
+            said += [f"{', '.join(tables)} may still have its rows"] if tables else []
+            lines.append("; ".join(said))
+    return lines
 
 
 def as_of_text(run: int, style: Style) -> str:
@@ -124,10 +264,11 @@ def as_of_text(run: int, style: Style) -> str:
     return style.paint(text, "dim") + "\n" if run else ""
 
 
-def all_fresh_text(count: int) -> str:
+def all_fresh_text(tools: Sequence[Tool]) -> str:
     """What `orch run --changed` shows if it has nothing to do."""
-    tools = "the tool is" if count == 1 else f"all {count:,} tools are"
-    return f"nothing to run: {tools} fresh\n"
+    noun = "steps" if any(tool.item.values for tool in tools) else "tools"
+    said = "the tool is" if len(tools) == 1 else f"all {len(tools):,} {noun} are"
+    return f"nothing to run: {said} fresh\n"
 
 
 def tool_text(
@@ -267,7 +408,8 @@ def clean_text(found: Sequence[MadeThing], style: Style) -> str:
         sorted(shown(found), key=of_tool), key=of_tool
     ):
         how = "made by" if is_made else "left over from"
-        gone = ", which is no longer a tool" if is_gone else ""
+        gone = ", which is withdrawn" if " " in tool else ", which is no longer a tool"
+        gone = gone if is_gone else ""
         title = f"{how} {style.paint(tool, 'bold')}{gone}{_readers_text(readers)}"
         out.append(wrap(title, style, "  "))
         rows = sorted(group, key=lambda one: one.stays or "")

@@ -36,7 +36,7 @@ from discover_orch.source.facts import (
 CONNECTION = "conn"
 MARK = re.compile(rb"STAGE\s*:")  # in a file without it there is no tool
 #: Those of checks belong to the first statement.
-_TAG = re.compile(r"(STAGE|AFTER|ORCH|CHECK|WARN)\s*:\s*(.*)")
+_TAG = re.compile(r"(STAGE|AFTER|EACH|ORCH|CHECK|WARN)\s*:\s*(.*)")
 _DECLARATION = re.compile(
     r"""(\w+)\s*:\s*([\w\[\]]+)\s*(?:=\s*('(?:[^']|'')*'|"[^"]*"|.*?))?(?:(?:\s\s|\t)\s*(.*))?"""
 )
@@ -164,13 +164,27 @@ def _read_tag(name: str, tags: Tags) -> Tag | None:
 
 
 def _read_orch(tags: Tags) -> OrchTag | None:
-    if "ORCH" not in tags:
-        return None
+    found = _read_orch_dict(*tags["ORCH"]) if "ORCH" in tags else None
+    if "EACH" not in tags or (found is not None and found.problem):
+        return found
+    value, line = tags["EACH"]
+    each: object = value.strip("\"'")
+    if value.startswith("{") and value.endswith("}") and ":" in value:
+        one = _read_orch_dict(f'{{"each": {value}}}', line)
+        if one.problem:
+            return OrchTag(line=line, problem="EACH is not a dict literal")
+        each = one.values["each"]
+    if found is None:
+        return OrchTag(line=line, values={"each": each}, lines={"each": line})
+    values, lines = {**found.values, "each": each}, {**found.lines, "each": line}
+    return OrchTag(line=found.line, values=values, lines=lines)
+
+
+def _read_orch_dict(value: str, line: int) -> OrchTag:
     import ast
 
     from discover_orch.source.read_module import read_orch_literal
 
-    value, line = tags["ORCH"]
     try:
         node = ast.parse(value, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

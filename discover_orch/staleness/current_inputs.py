@@ -15,6 +15,7 @@ from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.encoding import short_hash
+from discover_orch.model.items import tool_of
 from discover_orch.model.pieces import Pieces
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_versions import version_now
@@ -75,9 +76,10 @@ class CurrentState:
     ) -> Mapping[str, CodeState]:
         """The code of these tools, of the modules that they loaded beyond their imports, and of `orchconf.py`;
         `is_tolerant` as of `ImportGraph`."""
-        wanted = dict.fromkeys(modules)
-        for module in tuple(wanted):
-            result = self.results.get(module)
+        wanted: dict[str, None] = {}
+        for key in modules:
+            wanted[tool_of(key)] = None
+            result = self.results.get(key)
             if result is not None and result.success is not None:
                 wanted.update(dict.fromkeys(result.success.modules))
         if self.registry.conf is not None:
@@ -124,7 +126,7 @@ class CurrentState:
 
     def modules_of(self, tool: Tool, more: Sequence[str] = ()) -> list[str]:
         """The modules that its code starts from; `more` are those that it loads besides."""
-        modules = [tool.module, *more]
+        modules = [tool.source_module, *more]
         if tool.resources and takes_orchconf(tool, self.registry, self.project):
             modules.append(CONF_MODULE)
         return modules
@@ -226,9 +228,11 @@ def hash_code(meanings: Mapping[str, str]) -> str:
 
 
 def find_gone(registry: Registry) -> list[str]:
-    """The tools that were observed and exist no longer. One that cannot be read may be fixed later."""
-    known = registry.tools.keys() | {one.module for one in registry.broken}
-    return sorted(registry.observed - known)
+    """The steps that were observed and exist no longer. A tool that cannot be read may be fixed later."""
+    broken = {one.module for one in registry.broken}
+    return sorted(
+        key for key in registry.observed - registry.tools.keys() if tool_of(key) not in broken
+    )
 
 
 def takes_connection(tool: Tool, registry: Registry) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.items import tool_of
 from discover_orch.model.table_keys import (
     database_of,
     is_all_tables,
@@ -73,7 +74,10 @@ def with_readers(
         if success is None or module not in registry.tools:
             continue
         for key in dict.fromkeys((*used_files(success.inputs), *success.tables)):
-            if key in readers and module != makers[key]:
+            is_sibling = key.startswith("table:") and tool_of(module) == tool_of(
+                makers.get(key, "")
+            )
+            if key in readers and module != makers[key] and not is_sibling:
                 readers[key].append(module)
     return [
         LeftOver(key=key, module=module, readers=tuple(readers[key]))

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.database_file import DatabaseStat
 from discover_orch.staleness.result_updates import cut_off, rename_result
@@ -97,8 +98,11 @@ def rename_flows(
     flows: Mapping[str, Dataflow], moved: Mapping[str, OldPlace]
 ) -> dict[str, Dataflow]:
     """The same under the new names."""
-    names = {old.module: module for module, old in moved.items()}
-    return {names.get(module, module): flow for module, flow in flows.items()}
+    names = {tool_of(old.module): tool_of(module) for module, old in moved.items()}
+    return {
+        f"{names.get(tool_of(key), tool_of(key))}{key[len(tool_of(key)) :]}": flow
+        for key, flow in flows.items()
+    }
 
 
 class Memory:

@@ -15,6 +15,7 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import module_of
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.code_versions import whole_of
 from discover_orch.staleness.current_inputs import find_gone
@@ -28,14 +29,18 @@ def with_moved(
 ) -> Registry:
     """The registry with the tools that were moved since they ran, in the order that their data flow gives. `flows` are
     those that are remembered."""
-    new = [module for module in registry.tools if module not in flows]
-    gone = find_gone(registry) if new else []
+    seen: dict[str, str] = {}  # a step of each tool
+    for key in flows:
+        seen.setdefault(tool_of(key), key)
+    new = [module for module in registry.tools if module not in seen]
+    gone = [seen.get(module, module) for module in find_gone(registry)] if new else []
     if not gone:
         return registry
     memory = Memory(project.root)
     places: dict[str, str] = {}  # of those that are gone: their files, and what these meant
     meanings: dict[str, str] = {}
-    for module, result in memory.results(gone).items():
+    for key, result in memory.results(gone).items():
+        module = tool_of(key)
         code = result.success.inputs.code if result.success else {}
         path = _find_own_path(module, code)
         if path:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import CHECK_PREFIXES, status_words
+from discover_orch.model.items import item_text
 from discover_orch.model.table_keys import is_all_tables, is_table_list, shown_table, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_versions import find_changed
@@ -148,6 +149,12 @@ def _left_over_sentence(reason: Reason, name_of: Callable[[str], str]) -> str:
     things = f"{shown} and {reason.more:,} more" if reason.more else shown
     if reason.how == "left over":
         return f"reads {things}, which {name_of(reason.by)} no longer makes"
+    if item_text(reason.by) and reason.key.startswith("table:"):
+        return (
+            f"reads {shown}, which may still have rows of {name_of(reason.by)}, which is withdrawn"
+        )
+    if item_text(reason.by):
+        return f"reads {things} of {name_of(reason.by)}, which is withdrawn"
     return f"reads {things} of {reason.by}, which is no longer a tool"
 
 
@@ -307,12 +314,21 @@ def clock_reasons(tool: Tool, success: Success | None, now: float) -> list[str]:
     found = ['"always" is set'] if tool.is_always_stale else []
     if success is not None and success.is_unchecked:
         found.append("not checked: it ran with --no-checks")
+    if success is not None and tool.item.end and _began(success) < tool.item.end:
+        found.append(f"{tool.item.text} was not over when it ran")
     expires = expires_at(tool, success)
     if expires is not None and now >= expires:
         found.append(f"the last success is older than {_span(tool.max_age or 0)} (max_age)")
     elif expires is not None and expires - (tool.max_age or 0) > now + CLOCK_TOLERANCE:
         found.append("the last success is dated in the future, so its age is not known (max_age)")
     return found
+
+
+def _began(success: Success) -> float:
+    """When it began or was accepted, in seconds since 1970."""
+    if not success.at:
+        return 0.0
+    return datetime.fromisoformat(success.at).timestamp() - success.duration
 
 
 def expires_at(tool: Tool, success: Success | None) -> float | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.table_keys import (
     WHOLE,
     acting_key,
@@ -90,7 +91,7 @@ def without_lost_writes(
 
     def is_own(key: Key) -> bool:
         last = writers.last(key)
-        is_last = last is not None and last.place == place
+        is_last = last is not None and last.place == writers.place_of(key, result.module, place)
         return key in written or is_all_tables(key) or is_last
 
     return replace(result, writes={key: one for key, one in result.writes.items() if is_own(key)})
@@ -113,6 +114,7 @@ def with_saw(
         return result
     saw = {key: Saw() for key in success.tables}
     judge = Judge(result, place, writers, lambda _: ABSENT)
+    has_item = bool(item_text(result.module))
     for key in judge.find_used():
         if is_table_list(key) and key not in saw:
             continue
@@ -122,13 +124,14 @@ def with_saw(
             saw[key] = Saw(0, edit)
             continue
         adds = judge.find_adds(key)
+        place = judge.place_of(key)
         last = writers.last(key, adds=adds, own=place)
         is_own = last is not None and last.place == place
         is_moved = is_own or (last is not None and last.place > place)
         is_moved |= judge.own_write(key) is not None
         if (
             is_table_list(key)
-            or (is_own and is_repeatable)
+            or (is_own and (is_repeatable or (has_item and key.startswith("table:"))))
             or (is_accepted and last is not None and is_moved)
         ):
             last = writers.maker(key, place, adds)
@@ -155,6 +158,11 @@ class Judge:
         success = result.success
         self._success = success or Success(asof=0, ended=0)
         self._read = self._success.inputs.other
+        self._has_item = bool(item_text(result.module))
+
+    def place_of(self, key: Key) -> int:
+        """Its place among the writers of the thing."""
+        return self._writers.place_of(key, self._result.module, self._place)
 
     def own_write(self, key: Key) -> Write | None:
         """The write of this tool, if the code of its last success writes it."""
@@ -166,7 +174,7 @@ class Judge:
         last = self._writers.last(key)
         if last is None:
             return None
-        is_moved = last.place >= self._place or self.own_write(key) is not None
+        is_moved = last.place >= self.place_of(key) or self.own_write(key) is not None
         return last if is_moved and self._is_as_left(key, last.write) else None
 
     def _is_as_left(self, key: Key, write: Write) -> bool:
@@ -241,7 +249,7 @@ class Judge:
                 yield reason
 
     def _judge_seen(self, key: Key) -> Reason | None:
-        writers, place, adds = self._writers, self._place, self.find_adds(key)
+        writers, place, adds = self._writers, self.place_of(key), self.find_adds(key)
         own = self.own_write(key)
         last = writers.last(key, adds=adds)
         if last is None:
@@ -251,6 +259,9 @@ class Judge:
             earlier = writers.maker(key, place, own)
             if earlier and earlier.write.seq > max(own.seq, self._success.asof):
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
+            anew = writers.find_anew(key, self._result.module, own.seq)
+            if anew is not None:
+                return Reason(key, anew.module, anew.write.seq, how="overwritten")
         saw = self._success.saw.get(key, Saw())
         edit = writers.find_edit(key)
         if edit is not None and adds is None:
@@ -306,7 +317,11 @@ class Judge:
             is_table = key.startswith("table:")
             if is_table and self._writers.find_edit(key) is not None:
                 last = self._writers.last(key)
-                if last is not None and last.place == self._place and not self._writers.is_log(key):
+                if (
+                    last is not None
+                    and last.place == self.place_of(key)
+                    and not self._writers.is_log(key)
+                ):
                     yield Reason(key, last.module, then=last.write.version, how="edited")
                 continue
             if is_table and max(write.seq, asof) >= looked():
@@ -316,7 +331,7 @@ class Judge:
                 continue
             last = self._writers.last(key)
             if write.mark == ABSENT:
-                if last is not None and last.place == self._place and not is_table:
+                if last is not None and last.place == self.place_of(key) and not is_table:
                     yield Reason(key, then=ABSENT, now=EXISTS)
                 continue
             if now == ABSENT:
@@ -324,7 +339,7 @@ class Judge:
                     yield Reason(key, then=EXISTS, now=ABSENT)
                 continue
             last = find_edited(key, self._writers, now, version_of)
-            if last is not None and last.place == self._place:
+            if last is not None and last.place == self.place_of(key):
                 yield Reason(key, then=write.version, now=now, how="edited")
 
     def find_rebuilt(self, *, is_repeatable: bool) -> dict[str, Key]:
@@ -334,18 +349,21 @@ class Judge:
         found: dict[str, Key] = {}
         is_unknown, used = self._result.success is None, self.find_used(with_tried=True)
         for key in {**used, **dict.fromkeys(self._writers.of_several if is_unknown else ())}:
-            last = self._writers.last(key, since=self._place)
+            place = self.place_of(key)
+            last = self._writers.last(key, since=place)
             if is_table_list(key) or last is None:
                 continue
             adds = self.find_adds(key) or (last.write if is_unknown else None)
-            maker = self._writers.maker(key, self._place, adds, fills=True)
+            maker = self._writers.maker(key, place, adds, fills=True)
             if maker is None or maker.stands_for(last.write.seq):
                 continue
             if maker.write.seq > last.write.seq and not maker.write.only_adds:
                 continue  # it has made the thing anew since
             # Its own result is what it left, not what an edit has made of that.
             is_own = (
-                is_repeatable and last.place == self._place and self._is_as_left(key, last.write)
+                (is_repeatable or (key.startswith("table:") and self._has_item))
+                and last.place == self.place_of(key)
+                and self._is_as_left(key, last.write)
             )
             saw = self._success.saw.get(key, Saw())
             if not (is_own and maker.stands_for(saw.seq)):
@@ -413,6 +431,8 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
             if is_table_list(key):
                 continue
             first = writers.first(key, write)
+            if first is not None and tool_of(first.module) == tool_of(other.module):
+                continue  # it may still have the rows of that item
             if first is not None and max(first.accepted, first.write.seq) < write.seq:
                 reason = Reason(key, by=other.module, seq=write.seq, how="gone")
                 found.setdefault(first.module, []).append(reason)
@@ -431,7 +451,9 @@ def find_left_over(
     used = {*used_files(success.inputs), *success.tables, *find_acting(result)}
     for key in sorted(used & left.keys()):
         last = left[key]
-        if last.module == result.module or not is_left(last):
+        is_own = last.module == result.module
+        is_own |= key.startswith("table:") and tool_of(last.module) == tool_of(result.module)
+        if is_own or not is_left(last):
             continue
         if mark_of(key) != ABSENT:
             found.setdefault(last.module, []).append(last)

@@ -17,6 +17,7 @@ from itertools import accumulate, islice
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import TOOL_SUFFIXES
+from discover_orch.model.items import tool_of
 from discover_orch.model.table_keys import WHOLE, database_of
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
@@ -163,7 +164,8 @@ class Status:
         then = self._code
         self._present.code.refresh(paths)
         self._read_code()
-        return [one for one in self._registry.order if self._code.get(one) != then.get(one)]
+        changed = {one for one, code in self._code.items() if code != then.get(one)}
+        return [one for one in self._registry.order if tool_of(one) in changed]
 
     def settle(self) -> None:
         """What another program has done to the database counts as it is now, not after tools of the run have used

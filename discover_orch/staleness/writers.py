@@ -8,6 +8,7 @@ from functools import cached_property
 
 from msgspec import Struct
 
+from discover_orch.model.items import tool_of
 from discover_orch.model.table_keys import WHOLE, database_of, is_table_list
 from discover_orch.staleness.tool_result import ABSENT, DATABASE, Key, Seq, ToolResult, Write
 
@@ -21,7 +22,8 @@ ContentOf = Callable[[Key, Seq], str | None]
 
 
 class Writer(Struct, frozen=True):
-    """A write of a tool; `place` is its place in the order of all tools, or GONE. `ended` is when its last success
+    """A write of a tool; `place` is its place in the order of all tools, or GONE; of a table that of the first item of
+    the tool, since the items of a tool are one writer of it. `ended` is when its last success
     did, and `accepted` when it was marked as fresh since, 0 if it was not."""
 
     key: Key
@@ -60,13 +62,14 @@ class Writers:
         self._left: dict[Key, None] = {}  # of some tool; others may make it
         self._foreign_write, self._content_of = foreign_write, content_of
         self._until: Seq | None = None
+        self._first: dict[str, int] = {}  # of each tool, the place of its first item
         for place, result in results:
             self._add(place, result)
 
     def replace(self, place: int, before: ToolResult, now: ToolResult) -> None:
         """A tool has ended."""
         for key in before.writes:
-            rows = [row for row in self._rows.get(key, ()) if row.place != place]
+            rows = [row for row in self._rows.get(key, ()) if row.module != before.module]
             if rows:
                 self._rows[key] = rows
             else:
@@ -81,8 +84,10 @@ class Writers:
         success = result.success
         ended = success.ended if success else 0
         accepted = success.asof if success and success.is_accepted else 0
+        first = place if place == GONE else self._first.setdefault(tool_of(result.module), place)
         for key, write in result.writes.items():
-            row = Writer(key, place, result.module, write, ended, accepted)
+            here = first if key.startswith("table:") else place
+            row = Writer(key, here, result.module, write, ended, accepted)
             self._rows.setdefault(key, []).append(row)
             if row.is_left_over:
                 self._left[key] = None
@@ -93,15 +98,43 @@ class Writers:
         found._until = seq
         return found
 
+    def place_of(self, key: Key, module: str, place: int) -> int:
+        """The place that a tool at this place has among the writers of the thing."""
+        return self._first.get(tool_of(module), place) if key.startswith("table:") else place
+
+    def find_anew(self, key: Key, module: str, since: Seq) -> Writer | None:
+        """The item of the same tool that has made the table anew since, with what the others had left."""
+        return next(
+            (
+                row
+                for row in self._find(key)
+                if row.write.is_anew
+                and row.write.seq > since
+                and row.module != module
+                and tool_of(row.module) == tool_of(module)
+            ),
+            None,
+        )
+
     @cached_property
     def left_over(self) -> Mapping[Key, Writer]:
         """What tools made and no tool makes any more, each with the last of them. What another tool removed is its
-        own."""
+        own. A table may still have the rows of an item that is no more."""
         found = {}
         for key in self._left:
             rows = self._rows.get(key, ())
             left = [row for row in rows if row.is_left_over]
-            if left and all(row.is_left_over or row.place == GONE for row in rows):
+            others = [row for row in rows if not row.is_left_over and row.place != GONE]
+            if left and others and key.startswith("table:"):
+                tools = {tool_of(row.module) for row in others}
+                anew = max((one.write.seq for one in others if one.write.is_anew), default=0)
+                left = [
+                    row
+                    for row in left
+                    if row.place == GONE and {tool_of(row.module)} == tools and row.write.seq > anew
+                ]
+                others = []
+            if left and not others:
                 found[key] = max(left, key=_number_of)
         return found
 

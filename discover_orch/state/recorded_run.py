@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.items import tool_of
 from discover_orch.model.observation import Observation
 from discover_orch.model.parameter import MASK, ParamValue
 from discover_orch.model.tool_events import (
@@ -48,6 +49,11 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     code: str = ""
     is_recorded: bool = False
+
+    @property
+    def place(self) -> str:
+        """As of `Tool.place`."""
+        return f"{self.path}{self.module[len(tool_of(self.module)) :]}"
 
     @property
     def arguments(self) -> dict[str, ParamValue]:

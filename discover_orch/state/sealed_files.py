@@ -221,6 +221,7 @@ def open_nonblocking(path: str, flags: int) -> int:
 def file_name(name: str) -> str:
     """The name of the file about a tool: the tool's own, or its end behind a checksum where that is too long. A system
     whose file names are not UTF-8 may have no such name; there it is the checksum alone."""
+    name = name.replace("%", "%25").replace("/", "%2F")  # of items that are files
     raw = name.encode("utf-8", "surrogateescape")
     try:
         os.fsencode(name)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, MutableMapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.discovery.items import with_items
 from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.discovery.scanner import scanned_places
 from discover_orch.execution.request import Request, use_choices
@@ -24,6 +25,7 @@ from discover_orch.model.errors import (
     ProjectError,
     UsageError,
 )
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import (
@@ -109,7 +111,7 @@ class WatchedProject:
         if self._preload is None:
             project = self.view.project
             modules = (
-                self.status.code.third_party(self.targets)
+                self.status.code.third_party([*dict.fromkeys(map(tool_of, self.targets))])
                 if named is None
                 else tuple((name, ()) for name in named)
             )
@@ -189,7 +191,8 @@ class WatchedProject:
             self._turns = None
         left = self.status.note_ended(ran)
         self.files.note([path for path in left if not self.is_code(path)])
-        registry = with_observed(self.registry, read_flows(self.view.project.root))
+        root, flows = self.view.project.root, read_flows(self.view.project.root)
+        registry = with_items(with_observed(self.registry, flows), root, flows)
         if registry.flows != self.registry.flows and not self.problems:
             self.view = replace(self.view, registry=registry)
             self._plan_again()

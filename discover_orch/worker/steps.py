@@ -18,6 +18,7 @@ from discover_orch.databases.opening import find_path
 from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
+from discover_orch.model.items import tool_of
 from discover_orch.model.parameter import find_url_passwords, is_secret_name, name_secrets
 from discover_orch.model.success_record import AlreadyCommitted, Attempt, NotOwnTable
 from discover_orch.model.tool_events import (
@@ -317,7 +318,7 @@ class Worker:
         """The metrics that the tool returned, notes for the user, and what runs its checks."""
         self._interrupts.raise_if_requested()
         call = self._interrupts.call
-        module = call(self._load_tool, order.module, order.path, order.outputs)
+        module = call(self._load_tool, tool_of(order.module), order.path, order.outputs)
         run = getattr(module, "run", None)
         if not callable(run):
             raise ImportProblem(
@@ -352,7 +353,7 @@ class Worker:
         self._removed = self._resources.remove_tables(order)
         given = {**named, **opened} if order.checks else {}
         first = [named.pop(name) for name in positional_only if name in named]
-        self._baseline.begin_run(order.module)
+        self._baseline.begin_run(tool_of(order.module))
         returned = call(run, *first, **named)
         refuse_generator(returned)
         metrics = read_metrics(returned)

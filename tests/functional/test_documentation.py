@@ -28,7 +28,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 #: Flags of the tools in the pages.
 PARAMETERS = {
-    *("--since", "--name", "--limit", "--rows", "--dry", "--no-dry", "--item"),
+    *("--since", "--name", "--limit", "--rows", "--dry", "--no-dry", "--item", "--day", "--sample"),
     *("--title", "--shop-token", "--pages", "--lowest"),
 }
 REMOVED = re.compile(r"^### Removed$.*?(?=^###? )", re.MULTILINE | re.DOTALL)

@@ -157,7 +157,9 @@ IN_FILES = frozenset(
     "report_html checks_html results_html failures_html tools_html facts_html params_html step_summary timeline_svg trace_text".split()
 )
 #: What only words of orch go into, or one text that the caller cleans.
-OF_ORCH = frozenset("all_fresh_text as_of_text help_text size_text time_left_text log_text".split())
+OF_ORCH = frozenset(
+    "all_fresh_text as_of_text bar_text help_text size_text time_left_text log_text".split()
+)
 
 
 def test_every_renderer_is_tried() -> None:

@@ -1,0 +1,267 @@
+"""The items of the tools with `"each"`: finds them, and puts the steps of each item in the place of its tool.
+
+Lists folders; reads no file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from discover_orch.discovery.item_steps import guess_flows, place_steps
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import Problem
+from discover_orch.model.items import (
+    FilePattern,
+    Grid,
+    Item,
+    Period,
+    SameItems,
+    key_of,
+    matching,
+    read_period,
+    sorted_items,
+    tool_of,
+)
+from discover_orch.model.parameter import ConvertError, Param, ParamType, Scalar
+from discover_orch.model.tool import Tool
+
+#: How many of the files that are no items a warning names.
+_MOST_NAMED = 3
+_TEXT = ParamType(base=Scalar(kind="str"))
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """The items of one tool, in their order, and what is to be said of its files."""
+
+    items: tuple[Item, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def with_items(
+    registry: Registry, root: str, observed: Mapping[str, Dataflow], now: datetime | None = None
+) -> Registry:
+    """The registry with the steps of items in place of the tools that have any. `observed` is the data flow of steps
+    by key. `now` is in UTC without a time zone."""
+    if not any(tool.each for tool in registry.tools.values()):
+        return registry
+    moment = now or datetime.now(UTC).replace(tzinfo=None)
+    found: dict[str, tuple[Item, ...]] = {}
+    problems: list[Problem] = []
+    for module in order_by_items(registry):
+        tool = registry.tools[module]
+        one = _find(tool, registry, root, found, observed, moment)
+        found[module] = one.items
+        problems += one.problems
+    steps = {
+        module: [_step_of(registry.tools[module], item) for item in items]
+        for module, items in found.items()
+    }
+    flows = guess_flows(registry, steps, observed)
+    expanded = place_steps(registry, steps, flows, observed)
+    return replace(expanded, warnings=(*registry.warnings, *problems))
+
+
+def order_by_items(registry: Registry) -> list[str]:
+    """The tools with items, each behind the one whose items it has."""
+    left = [module for module in registry.order if registry.tools[module].each]
+    found: list[str] = []
+    while left:
+        ready = [one for one in left if _upstream_of(one, registry) not in left] or left
+        found += ready
+        left = [one for one in left if one not in ready]
+    return found
+
+
+def _upstream_of(module: str, registry: Registry) -> str:
+    """The tool with the same items; "" for none."""
+    same = registry.same_items.get(module)
+    return same.module if same else ""
+
+
+def _step_of(tool: Tool, item: Item) -> Tool:
+    def filled(patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(item.fill, patterns)) if patterns else patterns
+
+    key = key_of(tool.module, item)
+    return replace(
+        tool,
+        module=key,
+        name=f"{tool.name}{key[len(tool.module) :]}",
+        item=item,
+        inputs=filled(tool.inputs),
+        outputs=filled(tool.outputs),
+        replaces=filled(tool.replaces),
+    )
+
+
+def _find(
+    tool: Tool,
+    registry: Registry,
+    root: str,
+    known: Mapping[str, tuple[Item, ...]],
+    observed: Mapping[str, Dataflow],
+    now: datetime,
+) -> Found:
+    params = {param.name: param for param in tool.params}
+    upstream = [*_renamed(known, registry, tool.module)]
+    match tool.each:
+        case SameItems():
+            return Found(items=tuple(_typed(upstream, params)))
+        case Grid() as grid:
+            return Found(items=tuple(_typed(grid.find(now), params)))
+        case FilePattern() as pattern:
+            withdrawn = _files_of_withdrawn(registry, known, observed)
+            paths = (one for one in find_files(root, pattern.pattern) if one not in withdrawn)
+            return _read_files(tool, pattern, paths, params, upstream)
+    return Found()
+
+
+def _renamed(
+    known: Mapping[str, tuple[Item, ...]], registry: Registry, module: str
+) -> Iterator[Item]:
+    """The items of the tool upstream with the same ones, as this tool calls their parameters."""
+    same = registry.same_items.get(module)
+    if same is None:
+        return
+    for item in known.get(same.module, ()):
+        values = {name: item.values[other] for name, other in same.names.items()}
+        yield Item(values=values, end=item.end)
+
+
+def _files_of_withdrawn(
+    registry: Registry,
+    known: Mapping[str, tuple[Item, ...]],
+    observed: Mapping[str, Dataflow],
+) -> frozenset[str]:
+    """The files that only items made that are no more."""
+    keys = {key_of(module, item) for module, items in known.items() for item in items}
+    gone: set[str] = set()
+    made: set[str] = set()
+    for key, flow in observed.items():
+        is_gone = tool_of(key) in known and key not in keys
+        (gone if is_gone else made).update(flow.writes)
+    return frozenset(gone - made)
+
+
+def _typed(items: Iterable[Item], params: Mapping[str, Param]) -> Iterator[Item]:
+    """With the texts that become the arguments of these parameters."""
+    for item in items:
+        given = {
+            name: text
+            for name, shown in item.values.items()
+            if (text := _given(shown, params.get(name))) != shown
+        }
+        yield replace(item, given=given)
+
+
+def _given(text: str, param: Param | None) -> str:
+    """The text that becomes the argument: of a period its begin."""
+    base = param.type.base if param else None
+    if not isinstance(base, Scalar) or base.kind not in ("date", "datetime"):
+        return text
+    period = read_period(text)
+    if not isinstance(period, Period):
+        return text
+    return (period.begin.date() if base.kind == "date" else period.begin).isoformat()
+
+
+# Files.
+
+
+def _read_files(
+    tool: Tool,
+    pattern: FilePattern,
+    paths: Iterable[str],
+    params: Mapping[str, Param],
+    upstream: Sequence[Item],
+) -> Found:
+    """One item for the values of each file, and those of the tool upstream that makes such files."""
+    shape = matching(pattern.pattern)
+    found: dict[str, tuple[list[object], Item]] = {}
+    wrong: list[tuple[str, str]] = []
+
+    def add(values: Mapping[str, str], path: str) -> None:
+        (item,) = _typed([Item(values=values)], params)
+        try:
+            texts = {name: item.given_for(name) for name in values}
+            keys = [_sort_key(params[name].convert([text])) for name, text in texts.items()]
+        except (ConvertError, KeyError) as error:
+            wrong.append((path, str(error)))
+        else:
+            found.setdefault(item.text, (keys, item))
+
+    for item in upstream:
+        add(item.values, item.text)
+    for path in paths:
+        match = shape.fullmatch(path)
+        if match is not None:
+            add({pattern.whole: path} if pattern.whole else match.groupdict(), path)
+    problems = []
+    if wrong:
+        problems.append(_passed_over(tool, wrong))
+    if not found:
+        message = f'{tool.name} has no items: no file matches "{pattern.pattern}"'
+        problems.append(
+            _warning(tool, "no-items", message, "they appear when there are such files")
+        )
+    return Found(items=tuple(sorted_items([*found.values()])), problems=tuple(problems))
+
+
+def _sort_key(value: object) -> object:
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _passed_over(tool: Tool, wrong: Sequence[tuple[str, str]]) -> Problem:
+    (path, why), *others = wrong
+    more = f", and so {'is' if len(others) == 1 else 'are'} {len(others)} more" if others else ""
+    message = f"{path} is no item of {tool.name}: {why}{more}"
+    return _warning(
+        tool, "no-item", message, "rename the file, or change the type of the parameter"
+    )
+
+
+def _warning(tool: Tool, code: str, message: str, hint: str) -> Problem:
+    return Problem(
+        code=code, message=message, hint=hint, severity="warning", path=tool.path, line=tool.line
+    )
+
+
+def find_files(root: str, pattern: str) -> Iterator[str]:
+    """The paths of the files that the pattern matches, as it is written: relative to the root, or absolute. Hidden
+    ones are left out where the pattern does not name them."""
+    pieces = pattern.split("/")
+    yield from _walk(root, "", pieces)
+
+
+def _walk(root: str, start: str, pieces: Sequence[str]) -> Iterator[str]:
+    """The files below `start`, which is "" or ends in `/`, that the rest of the pattern matches."""
+    piece, *rest = pieces
+    if rest and not set(piece) & set("*?[{"):
+        yield from _walk(root, f"{start}{piece}/", rest)
+        return
+    if piece == "**" and rest:
+        yield from _walk(root, start, rest)
+    matches = _matcher(piece)
+    with suppress(OSError), os.scandir(os.path.join(root, start)) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            name = entry.name
+            if (name[:1] == "." and piece[:1] != ".") or not matches(name):
+                continue
+            with suppress(OSError):
+                if not rest and entry.is_file():
+                    yield f"{start}{name}"
+                elif rest and entry.is_dir(follow_symlinks=piece != "**"):
+                    yield from _walk(root, f"{start}{name}/", pieces if piece == "**" else rest)
+
+
+def _matcher(piece: str) -> Callable[[str], object]:
+    if piece == "**":
+        return lambda _: True
+    return matching(piece).fullmatch

@@ -1,0 +1,155 @@
+"""Which items of the selected tools were asked for: values, ranges and globs of their parameters. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
+
+from msgspec.structs import replace
+
+from discover_orch.discovery.registry import Registry
+from discover_orch.model.conventions import GLOB_CHARACTERS
+from discover_orch.model.errors import EmptyError, Problem, UsageError, nearest
+from discover_orch.model.items import Period, read_period
+from discover_orch.model.parameter import ConvertError, Param
+from discover_orch.model.tool import Tool
+from discover_orch.planning.param_values import GivenParams, is_for, is_same_name
+from discover_orch.planning.selection import Selection
+
+
+def pick_items(selection: Selection, registry: Registry, values: GivenParams) -> Selection:
+    """The selection with those items alone that the values ask for. Raises UsageError for a value that no selected
+    tool has, and EmptyError for a range or a glob in which there is none."""
+    if not registry.steps or not (values.options or values.pairs):
+        return selection
+    by_tool: dict[str, list[Tool]] = {}
+    for key in selection.tools:
+        step = registry.tools[key]
+        if step.item.values:
+            by_tool.setdefault(step.source_module, []).append(step)
+    dropped: set[str] = set()
+    found: dict[
+        tuple[str, str], bool
+    ] = {}  # whether a tool has an item for this text of this parameter
+    for steps in by_tool.values():
+        for name in steps[0].item.values:
+            texts = _texts_for(steps[0], name, values, registry)
+            wanted: set[str] = set()
+            for text in texts:
+                chosen = _choose(text, name, steps)
+                wanted |= chosen
+                found[name, text] = found.get((name, text), False) or bool(chosen)
+            if texts:
+                dropped.update(step.module for step in steps if step.module not in wanted)
+    missing = [pair for pair, has_items in found.items() if not has_items]
+    if missing:
+        _refuse(missing, [step for steps in by_tool.values() for step in steps])
+    tools = tuple(key for key in selection.tools if key not in dropped)
+    return replace(selection, tools=tools)
+
+
+def _texts_for(tool: Tool, name: str, values: GivenParams, registry: Registry) -> tuple[str, ...]:
+    """What was given for the parameter. That for this tool alone comes first, as for any parameter."""
+    pairs = [one for one in values.pairs if is_same_name(one.name, name)]
+    own = tuple(one.text for one in pairs if one.tool and is_for(one, tool, registry))
+    shared = tuple(one.text for one in pairs if one.tool is None)
+    return own or values.options.get(name, ()) or shared
+
+
+def _choose(text: str, name: str, steps: Sequence[Tool]) -> set[str]:
+    """The steps that the text asks for."""
+    equal = {step.module for step in steps if step.item.values[name] == text}
+    if equal:
+        return equal
+    param = steps[0].param(name)
+    start, dots, stop = text.partition("..")
+    if param is not None and (dots or read_period(text)):
+        low, high = _end(start, param), _end(stop if dots else text, param)
+        return {
+            step.module
+            for step in steps
+            if _is_between(step.item.given_for(name), param, low, high)
+        }
+    if GLOB_CHARACTERS & set(text):
+        return {step.module for step in steps if fnmatch.fnmatchcase(step.item.values[name], text)}
+    return {step.module for step in steps if param and _is_equal(step, name, text, param)}
+
+
+def _is_equal(step: Tool, name: str, text: str, param: Param) -> bool:
+    """Whether the text is another way to write the value: `1` for `1.0`."""
+    try:
+        return bool(param.convert([step.item.given_for(name)]) == param.convert([text]))
+    except ConvertError:
+        return False
+
+
+def _end(text: str, param: Param) -> object:
+    """The end of a range, None where it is open. Raises UsageError."""
+    if not text:
+        return None
+    period = read_period(text)
+    try:
+        found = param.convert([text]) if period is None else period
+    except ConvertError as error:
+        message = f"invalid {param.flag}: {error}"
+        raise UsageError.of("wrong-type", message, "write a range as A..B, A.. or ..B") from None
+    if isinstance(found, str | bool):
+        message = f"{param.flag} takes no range: its values have no order"
+        raise UsageError.of(
+            "usage", message, f"repeat the option, or use a glob: {param.flag} 'A*'"
+        )
+    return found
+
+
+def _is_between(text: str, param: Param, low: object, high: object) -> bool:
+    value = param.convert([text])
+    is_day = isinstance(value, date) and not isinstance(value, datetime)
+    moment = datetime.combine(value, datetime.min.time()) if is_day else value  # type: ignore[arg-type]
+    period = read_period(text)
+    if isinstance(moment, str) and period is not None:
+        moment = period.begin
+
+    def begin(end: object) -> object:
+        return end.begin if isinstance(end, Period) else end
+
+    try:
+        is_late = low is None or moment >= begin(low)  # type: ignore[operator]
+        is_early = (
+            high is None
+            or (isinstance(high, Period) and moment < high.end)  # type: ignore[operator]
+            or (not isinstance(high, Period) and moment <= high)  # type: ignore[operator]
+        )
+    except TypeError:
+        return False
+    return is_late and is_early
+
+
+def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None:
+    """Raises UsageError for a value that is no item, else EmptyError."""
+    problems = []
+    for name, text in missing:
+        takers = [step for step in steps if name in step.item.values]
+        flag = f"--{name.replace('_', '-')}"
+        if ".." in text or GLOB_CHARACTERS & set(text):
+            message = f"{takers[0].item.values and _tools(takers)} has no item in {flag} {text}"
+            hint = f"its items are {_ends(takers, name)}"
+            problems.append(Problem(code="empty", message=message, hint=hint))
+            continue
+        close = nearest(text, [step.item.values[name] for step in takers])
+        hint = f'did you mean "{close}"?' if close else f"its items are {_ends(takers, name)}"
+        message = f"{_tools(takers)} has no item {flag} {text}"
+        problems.append(Problem(code="no-item", message=message, hint=hint))
+    if any(one.code == "no-item" for one in problems):
+        raise UsageError(*problems)
+    raise EmptyError(*problems)
+
+
+def _tools(steps: Sequence[Tool]) -> str:
+    names = dict.fromkeys(step.name.partition(" ")[0] for step in steps)
+    return " and ".join(names)
+
+
+def _ends(steps: Sequence[Tool], name: str) -> str:
+    values = [*dict.fromkeys(step.item.values[name] for step in steps)]
+    return values[0] if len(values) == 1 else f"{values[0]} to {values[-1]} ({len(values):,})"
