@@ -83,6 +83,8 @@ CHILD_EVENTS = (
 HOOK_EVENTS = (
     "sys.settrace", "sys.setprofile", "sys.addaudithook", "sys.monitoring.register_callback",
 )  # fmt: skip
+#: Code is executed, or given to a function.
+CODE_EVENTS = ("exec", "function.__new__", "object.__setattr__")
 _getframe = sys._getframe
 
 
@@ -115,6 +117,8 @@ class AuditHook:
         #: Called with an environment variable before it is set, and its value.
         self.note_variable: Callable[[str, str], None] = lambda name, text: None
         self.note_hook: Callable[[], None] = lambda: None  # called at one of HOOK_EVENTS
+        self.note_code: Callable[..., None] = lambda *_: None  # called at one of CODE_EVENTS
+        self.note_new_code: Callable[..., None] = lambda *_: None
         self._cwd = ""  # the working directory with a slash; "" if it may have changed
         self._notes: tuple[dict[Any, Any], ...] = (
             self.listed, self.searched, self.changed, self.appended, self.link_targets, self.folder_changes,
@@ -161,6 +165,8 @@ class AuditHook:
             "ctypes.dlopen": self._on_dlopen,
             **dict.fromkeys(CHILD_EVENTS, on_child),
             **dict.fromkeys(HOOK_EVENTS, lambda *_: self.note_hook()),
+            **dict.fromkeys(CODE_EVENTS, lambda *given: self.note_code(*given)),
+            "code.__new__": lambda *given: self.note_new_code(*given),
             "pickle.find_class": lambda module, _: self._project.note_names(module, _getframe(2)),
             "os.putenv": lambda name, value: self.note_variable(
                 os.fsdecode(name), os.fsdecode(value)

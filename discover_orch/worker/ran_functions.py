@@ -1,7 +1,8 @@
 """Which functions of the project ran in a step: Python says that from 3.12 on (`sys.monitoring`, PEP 669).
 
-Each code object is reported when it starts or goes on for the first time, and not again until the next step, so that
-it costs nothing that could be measured. What runs while a module is loaded belongs to that module.
+Each code object of the project is reported when it starts or goes on for the first time, and not again until the next
+step, so that it costs nothing that could be measured; other code is left alone. Python tells of all code that is
+executed or becomes a function, with what is in it. What runs while a module is loaded belongs to that module.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import _thread
 import contextlib
 import os
 import sys
+from types import CodeType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import CodeType, FrameType
+    from types import FrameType
     from typing import Any
 
     from discover_orch.worker.project_code import ProjectCode
@@ -37,14 +39,18 @@ class RanFunctions:
 
     def __init__(self, project: ProjectCode) -> None:
         self._project = project
-        self._here: set[CodeType] = set()  # of the step, or of the module that is being loaded
-        self._loads: dict[str, set[CodeType]] = {}
+        self._here: dict[str, set[str]] = {}  # of the step, or of the module that is being loaded
+        self._loads: dict[str, dict[str, set[str]]] = {}
+        self._codes: dict[int, CodeType] = {}  # that can be reported; two of two files can be equal
         self._number = -1
         self._has_forked = self._is_paused = self._has_hook = False
         self._events = 0
         if _monitoring is not None:
             self._start()
             os.register_at_fork(before=self._note_fork)
+            files = [getattr(one, "__file__", None) for one in sys.modules.copy().values()]
+            if any(isinstance(one, str) and project.find_path(one) for one in files):
+                self.note_hook()  # what a `.pth` file has loaded
 
     def _start(self) -> None:
         events = _monitoring.events
@@ -57,9 +63,27 @@ class RanFunctions:
                 return
 
     def _note(self, code: CodeType, _: int) -> object:
-        if self._project.find_file(code):
-            self._here.add(code)
+        if name := find_piece_name(code.co_qualname):
+            self._here.setdefault(self._project.find_file(code), set()).add(name)
         return _monitoring.DISABLE
+
+    def note_code(self, *values: object) -> None:
+        """Code is executed or given to a function: it is one of these values."""
+        if self._number < 0:
+            return
+        waiting = [one for one in values if type(one) is CodeType]
+        while waiting:
+            code = waiting.pop()
+            if id(code) not in self._codes and self._project.find_file(code):
+                self._codes[id(code)] = code
+                if not self._is_paused:
+                    _monitoring.set_local_events(self._number, code, self._events)
+                waiting += [one for one in code.co_consts if type(one) is CodeType]
+
+    def note_new_code(self, _: object, file: str, *others: object) -> None:
+        """Code is made from other code, and where it goes nobody knows."""
+        if self._project.find_path(file):
+            self.note_hook()
 
     def note_hook(self) -> None:
         """From now on something is called in which functions are not reported: a tracer, an audit hook."""
@@ -72,19 +96,21 @@ class RanFunctions:
         """Forget what happened before the step."""
         self._here.clear()
         self._loads.clear()
-        self._is_paused = False
+        self._pause(is_paused=False)
         # A pool that an earlier step has left may run functions of this one.
         pools = sys.modules.get("multiprocessing.process")
         self._has_forked = pools is not None and bool(pools.active_children())
-        if self._number >= 0:
-            _monitoring.set_events(self._number, self._events)
         self._restart()
 
     def pause(self) -> None:
         """Until the end of the step: a debugger stops elsewhere in code that is monitored."""
-        self._is_paused = True
-        if self._number >= 0:
-            _monitoring.set_events(self._number, 0)
+        self._pause(is_paused=True)
+
+    def _pause(self, *, is_paused: bool) -> None:
+        if self._number >= 0 and self._is_paused != is_paused:
+            for code in [*self._codes.values()]:
+                _monitoring.set_local_events(self._number, code, 0 if is_paused else self._events)
+        self._is_paused = is_paused
 
     @contextlib.contextmanager
     def loading(self, owner: str) -> Iterator[None]:
@@ -92,7 +118,7 @@ class RanFunctions:
         outer = self._here
         if outer:  # what ran before may run once more
             self._restart()
-        inner = self._here = self._loads.setdefault(owner, set())
+        inner = self._here = self._loads.setdefault(owner, {})
         try:
             yield
         finally:
@@ -107,14 +133,12 @@ class RanFunctions:
     def finish_step(self) -> tuple[Ran, Mapping[str, Ran], str]:
         """What ran in the step, and by what was loaded or opened in it what ran then; and why more may have run, ""
         where nothing can have."""
-        loads = {owner: self._find_names(found) for owner, found in self._loads.items() if found}
-        return self._find_names(self._here), loads, self._find_gap()
+        loads = {owner: _sort(found) for owner, found in self._loads.items() if found}
+        return _sort(self._here), loads, self._find_gap()
 
     def _find_gap(self) -> str:
         if self._number < 0 or _monitoring.get_tool(self._number) != _NAME:
             return NOT_MONITORED if _monitoring is not None else ""
-        if _monitoring.get_events(self._number) != self._events and not self._is_paused:
-            return NOT_MONITORED
         if self._has_hook:
             return HAS_HOOK
         if self._has_forked:
@@ -134,13 +158,9 @@ class RanFunctions:
                 frame = frame.f_back
         return False
 
-    def _find_names(self, codes: set[CodeType]) -> Ran:
-        found: dict[str, dict[str, None]] = {}
-        for code in codes.copy():
-            name = find_piece_name(code.co_qualname)
-            if name:
-                found.setdefault(self._project.find_file(code), {})[name] = None
-        return {path: tuple(sorted(names)) for path, names in found.items()}
+
+def _sort(found: dict[str, set[str]]) -> Ran:
+    return {path: tuple(sorted(names)) for path, names in found.copy().items()}
 
 
 def find_piece_name(qualified: str) -> str:

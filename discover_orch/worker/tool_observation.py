@@ -53,7 +53,8 @@ class Observer:
         self.audit = AuditHook(project, self.traced, self.uses)
         self._files = UsedFiles(self.audit, self.uses, self.paths)
         self.ran = RanFunctions(project)
-        self.audit.note_hook = self.ran.note_hook
+        self.audit.note_hook, self.audit.note_code = self.ran.note_hook, self.ran.note_code
+        self.audit.note_new_code = self.ran.note_new_code
         self._kept = KeptState(project)
         self.environment = EnvironmentReads(project, self.uses)
         project.note_use = lambda frame, name: self.uses.note(frame, "module", name)

@@ -217,6 +217,19 @@ def test_an_edit_of_what_ran_is_seen(project: Project, orch: Orch, situation: st
     assert found == [(root / f"out/{name}.txt").read_text() for name in "ab"]
 
 
+def test_functions_that_are_equal_are_told_by_their_files(project: Project, orch: Orch) -> None:
+    root = make(project, "def other():\n    return 1\n", "(x.other(), y.used(), z.used())")
+    for path in (root / "src/a.py", root / "src/b.py"):
+        path.write_text(path.read_text().replace("import x", "import x, y, z"))
+    for name in "yz":
+        (root / f"src/lib/{name}.py").write_text(TWO)
+    assert orch("run").code == 0
+    for name, result in {"z": "(1, 1, 3)", "y": "(1, 3, 3)"}.items():
+        (root / f"src/lib/{name}.py").write_text(TWO.replace("return 1", "return 3"))
+        assert orch("run", "--changed").code == 0
+        assert (root / "out/b.txt").read_text() == result
+
+
 @pytest.mark.parametrize("situation", UNCHANGED)
 def test_an_edit_of_what_did_not_run_concerns_nobody(
     project: Project, orch: Orch, situation: str
