@@ -109,7 +109,7 @@ class Database:
         raise NotImplementedError
 
     def find_holder(self, project: str) -> str:
-        """Who holds it; "" where nobody does, or there is none."""
+        """Who holds it; "" where it is free, or there is none."""
         return ""
 
     # The settings of the connection.

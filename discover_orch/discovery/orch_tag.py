@@ -223,7 +223,7 @@ RULES = {
         kind=_OWN,
         example='"worker": "own"',
         meaning='`"own"`: each run of the tool has a process of its own, with its own `conn` and resources. For code '
-        "that changes its process in ways that nobody can put back",
+        "that changes its process in ways that cannot be undone",
         sets="has_own_worker",
     ),
 }

@@ -139,7 +139,7 @@ class CodeReader:
         before: ToolResult,
     ) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """The version of each file of this code by what of it counts, and the same with what counted earlier. `ran` is
-        None where functions may have run that nobody saw."""
+        None where functions may have run unseen."""
         current = self._current
         states = current.code.read_code((*current.modules_of(tool), *modules)).values()
         pieces = {
@@ -231,7 +231,7 @@ def _add(into: dict[str, set[str]], ran: Mapping[str, Iterable[str]]) -> None:
 
 
 def _has_code_elsewhere(seen: Observation) -> bool:
-    """Whether functions may have run that nobody saw: in a child process that runs Python, or that was not followed,
+    """Whether functions may have run unseen: in a child process that runs Python, or that was not followed,
     or somewhere in the network."""
     gaps = seen.names("gap", "unclear")
     is_elsewhere = any(one.startswith((STARTED_CHILD, CONNECTED)) for one in gaps)

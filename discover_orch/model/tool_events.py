@@ -35,7 +35,7 @@ RunStatus = Literal["passed", "failed", "interrupted", "cancelled", "killed"]
 
 
 class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event"):
-    """What the events have in common: the field that tells them apart."""
+    """What the events have in common: the field that says which one it is."""
 
 
 class ToolOrdered(Event, frozen=True, kw_only=True, tag="tool_ordered"):

@@ -98,7 +98,7 @@ class CurrentState:
     def pieces_of(
         self, tool: Tool, code: Mapping[str, CodeState], more: Sequence[str] = ()
     ) -> Mapping[str, Pieces]:
-        """The pieces of the same files, of those that can be told apart."""
+        """The pieces of the same files, of those that are divided into pieces."""
         return {
             path: one for part in self._parts(tool, code, more) for path, one in part.pieces.items()
         }

@@ -28,7 +28,7 @@ _JOURNAL = bytes.fromhex("d9d505f920a163d7")
 #: these offsets DuckDB has two headers, and each checkpoint writes one of them with the next number.
 _BLOCKS, _BLOCK = 32, 4096
 _DUCKDB_HEADERS = (4096, 8192)
-#: linux/fs.h, linux/stat.h: the number that tells files of one inode apart, and the mask for the time of creation.
+#: linux/fs.h, linux/stat.h: the number that distinguishes files of one inode, and the mask for the time of creation.
 _FS_IOC_GETVERSION, _STATX_BTIME, _AT_EMPTY_PATH = 0x80087601, 0x800, 0x1000
 
 

@@ -35,8 +35,8 @@ class CodeState(Struct, frozen=True, kw_only=True):
 
     `meanings` has the hash of the syntax tree of each file, or of its bytes where it cannot be parsed; `hashes` has
     that of the bytes. Both are "" where it cannot be read. `third_party` are the top-level names that are imported, in
-    functions too, and that neither the project nor the standard library has. `pieces` are those of the files that can
-    be told apart.
+    functions too, and that neither the project nor the standard library has. `pieces` are those of the files that are
+    divided into pieces.
     """
 
     meanings: Mapping[str, str]

@@ -47,7 +47,7 @@ _PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "link:", "table:")
 class Reason(Struct, frozen=True):
     """Why a tool is stale: what of `key` is different. `by` is the tool that did it, and `seq` when; "" for anybody
     else. `then` and `now` are versions; None where the success, or the tool as it is now, does not have the key. `how`
-    tells reasons of one key apart:
+    distinguishes reasons of one key:
 
     - `overwritten`: what the tool wrote was overwritten by the earlier tool `by`.
     - `out of order`: the tool used it as a later tool, or the tool itself, had left it, and not as `by` makes it.

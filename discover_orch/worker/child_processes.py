@@ -77,7 +77,7 @@ def end_after_parent(life: int, me: int) -> None:
 
 
 def end_late() -> None:
-    """End this process if threads of libraries keep it: its work is done, and nobody could do anything about it.
+    """End this process if threads of libraries keep it: its work is done, and no user could do anything about it.
 
     Runs in a thread of its own.
     """

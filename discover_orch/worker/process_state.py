@@ -79,7 +79,7 @@ class ProcessState:
             self.note_generator(name)
 
     def note_generator(self, module: str) -> None:
-        """This module, if it has one, has just made its global generator: nobody has seeded it."""
+        """This module, if it has one, has just made its global generator: it has no seed yet."""
         if module in GENERATORS and module in sys.modules:
             _note_unseeded(module)
 
@@ -482,8 +482,8 @@ def _set_generator(name: str, state: Any) -> None:
 
 
 def find_threads(project: ProjectCode) -> tuple[list[str], bool]:
-    """The names of threads that keep the interpreter from ending, and whether there are others, of which nobody can
-    say in the project that they are to end: only code of installed packages runs in them."""
+    """The names of threads that keep the interpreter from ending, and whether there are others, which no code of the
+    project can end: only code of installed packages runs in them."""
     threading = sys.modules.get("threading")
     if threading is None:
         return [], False

@@ -81,7 +81,7 @@ class RanFunctions:
                 waiting += [one for one in code.co_consts if type(one) is CodeType]
 
     def note_new_code(self, _: object, file: str, *others: object) -> None:
-        """Code is made from other code, and where it goes nobody knows."""
+        """Code is made from other code, and it is not known where it goes."""
         if self._project.find_path(file):
             self.note_hook()
 

@@ -1,7 +1,7 @@
 """Promise: a tool's code are the functions that ran, and none of it is missed (Python 3.12 and newer).
 
 Each situation is a project of two tools that share `src/lib/x.py`, with one edit. Afterwards `run --changed` must leave what
-a run from scratch gives; where the edit concerns nobody, nothing runs.
+a run from scratch gives; where the edit concerns no tool, nothing runs.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def test_an_edit_of_what_ran_is_seen(project: Project, orch: Orch, situation: st
     assert found == [(root / f"out/{name}.txt").read_text() for name in "ab"]
 
 
-def test_functions_that_are_equal_are_told_by_their_files(project: Project, orch: Orch) -> None:
+def test_functions_that_are_equal_and_of_two_files_are_two(project: Project, orch: Orch) -> None:
     root = make(project, "def other():\n    return 1\n", "(x.other(), y.used(), z.used())")
     for path in (root / "src/a.py", root / "src/b.py"):
         path.write_text(path.read_text().replace("import x", "import x, y, z"))
@@ -231,7 +231,7 @@ def test_functions_that_are_equal_are_told_by_their_files(project: Project, orch
 
 
 @pytest.mark.parametrize("situation", UNCHANGED)
-def test_an_edit_of_what_did_not_run_concerns_nobody(
+def test_an_edit_of_what_did_not_run_concerns_no_tool(
     project: Project, orch: Orch, situation: str
 ) -> None:
     text, value, old, new = UNCHANGED[situation]
