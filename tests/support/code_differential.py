@@ -20,6 +20,7 @@ from typing import Any
 from tests.support.code_worlds import History, State, Step, smaller, user_files
 from tests.support.fork_server import ForkServer
 from tests.support.project_builder import Answer, write_files
+from tests.support.promises import IllFormed, Wrong, describe, shrink
 
 #: Runs the tools of a project, each in a process of its own, and prints of each its result, and what ran in it.
 ORACLE = """
@@ -77,18 +78,6 @@ for tool in tools:
     print(json.dumps([tool, result, code]), flush=True)
     os._exit(0)
 """
-
-
-class IllFormed(Exception):
-    """A tool fails in a run from scratch."""
-
-
-class Wrong(AssertionError):
-    """orch did not keep its promise; `promise` says which one."""
-
-    def __init__(self, promise: str, details: object = "") -> None:
-        super().__init__(f"{promise}: {details}")
-        self.promise = promise
 
 
 @dataclass
@@ -220,23 +209,7 @@ def play_all(histories: Iterable[tuple[int, History]], server: ForkServer) -> tu
             continue
         ran, unneeded = ran + more, unneeded + vain
         if told is not None:
-            return f"seed {seed}: {shrink(history, told, server)}", ran, unneeded
+            small, told = shrink(history, told, smaller, lambda one: play(one, server)[0])
+            shown = describe(told, user_files(small, State()), small.steps)
+            return f"seed {seed}: {shown}", ran, unneeded
     return "", ran, unneeded
-
-
-def shrink(history: History, told: Wrong, server: ForkServer) -> str:
-    is_smaller = True
-    while is_smaller:
-        is_smaller = False
-        for candidate in smaller(history):
-            try:
-                found, _, _ = play(candidate, server)
-            except IllFormed:
-                continue
-            if found is not None and found.promise == told.promise:
-                history, told, is_smaller = candidate, found, True
-                break
-    files = [f"--- {name}\n{text}" for name, text in user_files(history, State()).items()]
-    steps = [f"{step}" for step in history.steps]
-    notes = " ".join(getattr(told, "__notes__", ()))
-    return "\n".join([f"{notes}: {told}", *files, *steps])

@@ -22,6 +22,7 @@ import psycopg
 from tests.support.database_worlds import DROP, History, State, Step, smaller, user_files
 from tests.support.fork_server import ForkServer
 from tests.support.project_builder import Answer, write_files
+from tests.support.promises import IllFormed, Wrong, describe, shrink
 
 #: Everything in a database but orch's own table: the queries give a kind, a name, and a definition that must be the same.
 OBJECTS = {
@@ -42,18 +43,6 @@ CHANGES = {
     "delete": "DELETE FROM {n} WHERE x < 2",
     "change": "UPDATE {n} SET y = y + 1",
 }
-
-
-class IllFormed(Exception):
-    """The world cannot be run from scratch."""
-
-
-class Wrong(AssertionError):
-    """orch did not keep its promise; `promise` says which one."""
-
-    def __init__(self, promise: str, details: object = "") -> None:
-        super().__init__(f"{promise}: {details}")
-        self.promise = promise
 
 
 class Database:
@@ -261,25 +250,8 @@ def first_failure(
         except IllFormed:
             continue
         if told is not None:
-            return f"seed {seed}: {shrink(history, told, server, new_postgres)}"
+            small, told = shrink(
+                history, told, smaller, lambda one: failure(one, server, new_postgres)
+            )
+            return f"seed {seed}: {describe(told, user_files(small, State()), small.steps)}"
     return ""
-
-
-def shrink(
-    history: History, told: Wrong, server: ForkServer, new_postgres: Callable[[], str]
-) -> str:
-    is_smaller = True
-    while is_smaller:
-        is_smaller = False
-        for candidate in smaller(history):
-            try:
-                found = failure(candidate, server, new_postgres)
-            except IllFormed:
-                continue
-            if found is not None and found.promise == told.promise:
-                history, told, is_smaller = candidate, found, True
-                break
-    files = [f"--- {name}\n{text}" for name, text in user_files(history, State()).items()]
-    steps = [f"{step}" for step in history.steps]
-    notes = " ".join(getattr(told, "__notes__", ()))
-    return "\n".join([f"{notes}: {told}", *files, *steps])

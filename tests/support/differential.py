@@ -18,27 +18,17 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.support.fork_server import ORCH_AND_WORKERS, ForkServer, has_ended
 from tests.support.histories import History, Step, change, random_history, script, smaller
 from tests.support.project_builder import Answer
+from tests.support.promises import IllFormed, Wrong, shrink
 from tests.support.worlds import State, world_files
 
 DEADLINE = 60.0
-
-
-class IllFormed(Exception):
-    """The world cannot be run from scratch: the generator is wrong, or shrinking went too far."""
-
-
-class Wrong(AssertionError):
-    """orch did not keep its promise; `promise` says which one."""
-
-    def __init__(self, promise: str, details: object = "") -> None:
-        super().__init__(f"{promise}: {details}")
-        self.promise = promise
 
 
 @dataclass
@@ -346,31 +336,6 @@ def failure(history: History, server: ForkServer, play: type[Play] = Play) -> Wr
     return None
 
 
-def shrink(
-    history: History,
-    told: Wrong,
-    server: ForkServer,
-    play: type[Play] = Play,
-    seconds: float = 60.0,
-) -> tuple[History, Wrong]:
-    """A smaller history in which the same promise is broken, and how."""
-    deadline = time.monotonic() + seconds
-    is_smaller = True
-    while is_smaller and time.monotonic() < deadline:
-        is_smaller = False
-        for candidate in smaller(history):
-            if time.monotonic() > deadline:
-                break
-            try:
-                found = failure(candidate, server, play)
-            except (IllFormed, KeyError, IndexError):
-                continue
-            if found is not None and found.promise == told.promise:
-                history, told, is_smaller = candidate, found, True
-                break
-    return history, told
-
-
 def first_failure(
     seeds: Iterable[int], make: Maker = random_history, play: type[Play] = Play
 ) -> str:
@@ -380,7 +345,8 @@ def first_failure(
             history = make(seed)
             told = failure(history, server, play)
             if told is not None:
-                small, told = shrink(history, told, server, play)
-                notes = " ".join(getattr(told, "__notes__", ()))
-                return f"seed {seed}: {notes}: {told}\n\n{script(small)}\n{small}"
+                small, told = shrink(
+                    history, told, smaller, partial(failure, server=server, play=play)
+                )
+                return f"seed {seed}: {told.describe()}\n\n{script(small)}\n{small}"
     return ""

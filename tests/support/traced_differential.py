@@ -12,27 +12,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.support import foreign_program
 from tests.support.fork_server import ForkServer
 from tests.support.project_builder import Answer, clean_environment, write_files
+from tests.support.promises import Wrong, shrink
 from tests.support.remembered import files_used
 from tests.support.traced_histories import History, Step, change, random_history, smaller, story
 from tests.support.traced_worlds import READS, WRITES, State, Tool, tool_text, user_files
-
-
-class Wrong(AssertionError):
-    """orch did not keep its promise; `promise` says which one."""
-
-    def __init__(self, promise: str, details: object = "") -> None:
-        super().__init__(f"{promise}: {details}")
-        self.promise = promise
 
 
 class Foreign:
@@ -270,24 +263,6 @@ def failure(history: History, server: ForkServer, program: Path, seed: int) -> W
     return None
 
 
-def shrink(
-    history: History, told: Wrong, server: ForkServer, program: Path, seed: int, seconds: float = 60
-) -> tuple[History, Wrong]:
-    """A smaller history in which the same promise is broken, and how."""
-    deadline = time.monotonic() + seconds
-    is_smaller = True
-    while is_smaller:
-        is_smaller = False
-        for candidate in smaller(history):
-            if time.monotonic() > deadline:
-                return history, told
-            found = failure(candidate, server, program, seed)
-            if found is not None and found.promise == told.promise:
-                history, told, is_smaller = candidate, found, True
-                break
-    return history, told
-
-
 def first_failure(
     seeds: Iterable[int],
     server: ForkServer,
@@ -299,10 +274,11 @@ def first_failure(
         history = make(seed)
         told = failure(history, server, program, seed)
         if told is not None:
-            history, told = shrink(history, told, server, program, seed)
+            history, told = shrink(
+                history, told, smaller, partial(failure, server=server, program=program, seed=seed)
+            )
             tools = "\n".join(
                 f"--- src/{tool.name}.py\n{tool_text(tool, 0, 0)}" for tool in history.world.tools
             )
-            notes = " ".join(getattr(told, "__notes__", ()))
-            return f"seed {seed}: {notes}: {told}\n\n{story(history)}\n\n{tools}\n{history}"
+            return f"seed {seed}: {told.describe()}\n\n{story(history)}\n\n{tools}\n{history}"
     return ""

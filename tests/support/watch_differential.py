@@ -17,9 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.differential import DEADLINE, Play, Wrong
+from tests.support.differential import DEADLINE, Play
 from tests.support.editors import save
 from tests.support.histories import History, Step, change, random_history
+from tests.support.promises import Wrong
 from tests.support.watching import NUMBERS, SENTINEL, Watching, sentinel_text, watching
 from tests.support.worlds import ALL
 
