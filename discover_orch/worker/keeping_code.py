@@ -202,7 +202,7 @@ class KeepingCode:
             found = found.__func__
         if found is None or isinstance(found, property):
             return False
-        while type(found) is CACHED and found in self._project.caches:
+        while type(found) is CACHED and found in self._project.caches.usual:
             found = found.__wrapped__  # type: ignore[attr-defined]  # what these keep is gone before the next tool
         if not isinstance(found, FunctionType):
             return True

@@ -33,6 +33,7 @@ from discover_orch.model.search_path import EDITABLE, is_of_python
 from discover_orch.worker.process_state import PACKAGES, ProcessState
 from discover_orch.worker.project_code import ProjectCode
 from discover_orch.worker.protocol import Preload
+from discover_orch.worker.random_generators import note_generator
 
 Loaded = tuple[str, str, str]
 #: How bytecode begins that carries the hash of its source, by which it is always checked (PEP 552).
@@ -362,7 +363,7 @@ def follow_packages(project: ProjectCode, state: ProcessState) -> None:
         else:
             with state.changed_by(PACKAGES):
                 exec_plainly(loader, module)
-        state.note_generator(module.__name__)
+        note_generator(module.__name__)
 
     _hide_from_tracebacks(exec_module)
     _LoaderBasics.exec_module = exec_module

@@ -22,11 +22,15 @@ import time
 import warnings
 from _signal import getsignal  # type: ignore[import-not-found]  # without the enums of `signal`
 
-from discover_orch.model.search_path import INSTALLED
+from discover_orch.worker.random_generators import (
+    note_generators,
+    read_generators,
+    set_generator,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     from discover_orch.worker.project_code import ProjectCode
@@ -75,13 +79,7 @@ class ProcessState:
         self._asked: list[tuple[str, str | None]] = []
         self._has_asked_for_logging = False
         self._follow_logging()
-        for name in GENERATORS:
-            self.note_generator(name)
-
-    def note_generator(self, module: str) -> None:
-        """This module, if it has one, has just made its global generator: it has no seed yet."""
-        if module in GENERATORS and module in sys.modules:
-            _note_unseeded(module)
+        note_generators()
 
     def note_base(self) -> None:
         """What is there now, and the root, is what every tool starts with."""
@@ -203,7 +201,7 @@ class ProcessState:
         for cache in [name for part, name in changes if part == "caches"]:
             del changes["caches", cache]
             if cache not in before["caches"]:  # as other things that modules keep, this stays
-                self._project.caches[cache] = self._last["caches"].pop(cache)
+                self._project.caches.usual[cache] = self._last["caches"].pop(cache)
         self._changed_loggers.update(name[0] for part, name in changes if part == "loggers")
         if self.is_loading_package:
             self._base = _copy(self._base)
@@ -278,21 +276,13 @@ class ProcessState:
             "variables": variables,
             "loggers": loggers,
             "settings": settings,
-            "generators": _read_generators(),
-            "caches": self._read_caches(),
+            "generators": read_generators(),
+            "caches": self._project.caches.read(),
         }
         if state == self._last:
             return self._last
         settings |= {"path": sys.path[:], "filters": warnings.filters[:]}
         return state | {"variables": variables.copy()}
-
-    def _read_caches(self) -> dict[Any, int]:
-        """Those that hold something else than when they were loaded, by how often they did not know a result."""
-        return {
-            cache: misses
-            for cache, usual in [*self._project.caches.items()]
-            if (misses := cache.cache_info().misses) != usual
-        }
 
     def _write(self, present: State, wanted: State) -> None:
         """Make the process as `wanted`; it is as `present`."""
@@ -308,10 +298,9 @@ class ProcessState:
             elif part == "settings":
                 _SETTERS[name](value)
             elif part == "generators":
-                _set_generator(name, value)
-            elif part == "caches":  # one cannot take out what a tool has added
-                name.cache_clear()
-                self._project.caches[name] = 0
+                set_generator(name, value)
+            elif part == "caches":
+                self._project.caches.empty(name)
         if ("variables", b"TZ") in changes:
             time.tzset()
 
@@ -421,84 +410,3 @@ _SETTERS: Mapping[str, Callable[[Any], object]] = {
     "disable": logging.disable,
     "locale": _set_locale,
 }
-
-
-def _read_random(module: Any) -> tuple[Any, ...]:
-    _, words, gauss = module.getstate()
-    return words[:-1], words[-1], gauss
-
-
-def _read_numpy(module: Any) -> tuple[Any, ...]:
-    held = module.get_state(legacy=False)
-    state = held.pop("state")
-    return state["key"].tobytes(), {**held, "pos": state["pos"]}
-
-
-def _set_random(module: Any, state: tuple[Any, ...]) -> None:
-    words, place, gauss = state
-    module.setstate((3, (*words, place), gauss))
-
-
-def _set_numpy(module: Any, state: tuple[Any, ...]) -> None:
-    words, others = state
-    key = memoryview(words).cast("I").tolist()
-    module.set_state({**others, "state": {"key": key, "pos": others["pos"]}})
-
-
-#: What reads and sets the generator that a module has for all: its words, and the rest.
-GENERATORS: Mapping[str, Sequence[Callable[..., Any]]] = {
-    "random": (_read_random, _set_random),
-    "numpy.random": (_read_numpy, _set_numpy),
-}
-#: The words that a generator has before somebody seeds it. They are others each time that 624 of them were used.
-_unseeded: dict[str, Any] = {}
-
-
-def _note_unseeded(name: str) -> None:
-    module: Any = sys.modules[name]
-    module.random()  # the first number makes new words
-    _unseeded[name] = GENERATORS[name][0](module)[0]
-
-
-def _read_generators() -> dict[str, Any]:
-    """Those that somebody has seeded."""
-    found = {}
-    for name, words in _unseeded.items():
-        with contextlib.suppress(Exception):  # it was removed, or replaced by one of another kind
-            state = GENERATORS[name][0](sys.modules[name])
-            if state[0] != words:
-                found[name] = state
-    return found
-
-
-def _set_generator(name: str, state: Any) -> None:
-    with contextlib.suppress(Exception):
-        module: Any = sys.modules[name]
-        if state is not ABSENT:
-            GENERATORS[name][1](module, state)
-        else:  # each tool draws other numbers, as it does alone
-            module.seed()
-            _note_unseeded(name)
-
-
-def find_threads(project: ProjectCode) -> tuple[list[str], bool]:
-    """The names of threads that keep the interpreter from ending, and whether there are others, which no code of the
-    project can end: only code of installed packages runs in them."""
-    threading = sys.modules.get("threading")
-    if threading is None:
-        return [], False
-    main, frames = threading.main_thread(), sys._current_frames()
-    names, has_others = [], False
-    for one in threading.enumerate():
-        if one is not main and not one.daemon:
-            files = []
-            frame = frames.get(one.ident)
-            while frame is not None:
-                files.append(frame.f_code.co_filename)
-                frame = frame.f_back
-            is_installed = any(part in file for file in files for part in INSTALLED)
-            if is_installed and not any(map(project.find_path, files)):
-                has_others = True
-            else:
-                names.append(one.name)
-    return names, has_others

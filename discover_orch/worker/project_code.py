@@ -12,7 +12,6 @@ import functools
 import importlib.util
 import os
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FrameType, FunctionType, ModuleType
 
@@ -25,6 +24,7 @@ from discover_orch.model.search_path import (
     is_of_python,
     with_slash,
 )
+from discover_orch.worker.function_caches import FunctionCaches
 from discover_orch.worker.observed_paths import ObservedPaths
 
 TYPE_CHECKING = False
@@ -51,9 +51,7 @@ class ProjectCode:
         self.modules: dict[str, str] = {}
         self._codes: dict[str, CodeType] = {}  # of these modules
         self._new_modules: set[str] = set()  # those of this step
-        #: The caches of `functools` that code of the project has made, and how often each did not know a result when
-        #: all was loaded. They are emptied before each tool (`process_state`).
-        self.caches: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self.caches = FunctionCaches(lambda code: bool(self.find_file(code)))
         #: The code of this step, as it is reported. `note_included` is called with what comes to it.
         self._included: set[str] = set()
         self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
@@ -160,31 +158,6 @@ class ProjectCode:
 
         load(module)
         return [*found]
-
-    def follow_caches(self) -> None:
-        """From now on, note the caches that code of the project makes."""
-        original: Any = functools.lru_cache
-
-        @functools.wraps(original)
-        def lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
-            frame: FrameType | None = sys._getframe(1)
-            if frame is not None and frame.f_globals is vars(functools):  # `functools.cache`
-                frame = frame.f_back
-            made = original(maxsize, typed)
-            if frame is None or not self.find_file(frame.f_code):
-                return made
-            if callable(maxsize):  # the function itself
-                self.caches[made] = 0
-                return made
-
-            def decorate(function: Any) -> Any:
-                cached = made(function)
-                self.caches[cached] = 0
-                return cached
-
-            return decorate
-
-        functools.lru_cache = lru_cache
 
     def follow_import_module(self) -> None:
         """From now on, note the modules that are imported by name."""

@@ -40,7 +40,8 @@ from discover_orch.worker.loader import (
     follow_packages,
     write_bytecode,
 )
-from discover_orch.worker.process_state import ProcessState, find_threads
+from discover_orch.worker.process_state import ProcessState
+from discover_orch.worker.project_threads import find_threads
 from discover_orch.worker.protocol import (
     INSIDE,
     Answer,
@@ -131,7 +132,7 @@ class Worker:
         self._observer.audit.note_variable = self._tell_secrets
         self._observer.environment.note_question = self._baseline.note_question
         project.follow_import_module()
-        project.follow_caches()
+        project.caches.follow()
         self._debugger = Debugger(channel, capture, interrupts)
         self._debugger.install()
         self._debugger.note_stop = self._observer.ran.pause
