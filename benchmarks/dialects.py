@@ -353,16 +353,18 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.observe import observe
 from dagster._core.loader import LoadingContextForTest
 
-from definitions import defs, readings, style
+import definitions
 
 title, *names = sys.argv[1:]
-assets = {asset.key.to_user_string(): asset for asset in defs.assets if asset not in (readings, style)}
+defs = definitions.defs
+sources = [getattr(definitions, name) for name in ("readings", "style") if hasattr(definitions, name)]
+assets = {asset.key.to_user_string(): asset for asset in defs.assets if asset not in sources}
 config = {"ops": {"render": {"config": {"title": title}}}}
 
 
 def materialize(chosen):
     done = dg.materialize(
-        [readings, style, *assets.values()],
+        [*sources, *assets.values()],
         selection=chosen,
         instance=instance,
         run_config=config if "render" in chosen else None,
@@ -378,7 +380,8 @@ def unsynced():
 
 
 with dg.DagsterInstance.get() as instance:
-    observe([readings, style], instance=instance)
+    if sources:
+        observe(sources, instance=instance)
     if names:
         materialize(names)
     else:

@@ -163,6 +163,16 @@ class Dialect:
         return f"{self.folder}/{self.prefix}{task}.py"
 
 
+@dataclass(frozen=True)
+class Project:
+    """A pipeline of one system: its files, its tasks in their order, and what is typed."""
+
+    files: Texts
+    tasks: tuple[str, ...]
+    changed: tuple[str, ...]
+    everything: tuple[str, ...]
+
+
 def texts(dialect: Dialect) -> Texts:
     """All files of the project."""
     found = dict(SHARED) | {"src/database.py": CALL} | dict(dialect.driver) | dialect.files()
@@ -193,9 +203,9 @@ def lines_of(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def write(root: Path, dialect: Dialect) -> None:
+def write(root: Path, files: Texts) -> None:
     """The project on the disk."""
-    for name, text in texts(dialect).items():
+    for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -22,10 +22,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pipelines
+import sharing
 import table
 import timing
 from dialects import DIALECTS, NEW_TITLE, OLD_TITLE
-from pipelines import LOG, TASKS, Dialect
+from pipelines import LOG, TASKS, Dialect, Project, texts
 
 LIMIT = 120  # seconds for one command
 
@@ -37,9 +38,10 @@ class Failed(Exception):
 class Pipeline:
     """The project of one system on the disk, and the commands that run it."""
 
-    def __init__(self, folder: Path, name: str, dialect: Dialect) -> None:
+    def __init__(self, folder: Path, name: str, dialect: Dialect, project: Project) -> None:
         self.root = folder / name
         self.dialect = dialect
+        self.project = project
         self.title = OLD_TITLE
         self._log = folder / f"{name}.log"
         self._environment = timing.clean_environment(folder) | {
@@ -49,7 +51,7 @@ class Pipeline:
             "SQLMESH__DISABLE_ANONYMIZED_ANALYTICS": "true",
         }
         self.has_run: set[str] = set()  # since the change, with what the change itself ran
-        pipelines.write(self.root, dialect)
+        pipelines.write(self.root, project.files)
 
     def run(self, words: Sequence[str]) -> tuple[str, ...]:
         """The tasks that ran, in the order of the pipeline."""
@@ -71,7 +73,7 @@ class Pipeline:
             raise Failed(f"{' '.join(words)}: exit {done.returncode}: {timing.ending(done.stdout)}")
         ran = self._log.read_text(encoding="utf-8").split() if self._log.exists() else []
         self.has_run.update(ran)
-        return tuple(task for task in TASKS if task in ran)
+        return tuple(task for task in self.project.tasks if task in ran)
 
     def path(self, name: str) -> Path:
         return self.root / name
@@ -115,6 +117,10 @@ def change_second_writer(pipeline: Pipeline) -> None:
 
 def change_helper(pipeline: Pipeline) -> None:
     pipeline.edit("src/numbers.py", ", 2)", ", 1)")
+
+
+def change_shared_helper(pipeline: Pipeline) -> None:
+    pipeline.edit("src/helpers.py", *sharing.EDIT)
 
 
 def change_csv(pipeline: Pipeline) -> None:
@@ -175,6 +181,7 @@ CHANGES = (
         AFTER_PARSE,
     ),
     Change("a helper two imports deep changes", change_helper, AFTER_PARSE),
+    Change("a helper is edited that two of ten tasks use", change_shared_helper, sharing.CONCERNED),
     Change("the CSV changes", change_csv, TASKS),
     Change("the style changes, which a child process reads", change_style, ("render",)),
     Change("`fetch`, run alone, writes the table `raw` again", write_table_again, AFTER_PARSE),
@@ -189,27 +196,33 @@ CHANGES = (
 # ---- the measurement ----
 
 
-def measure(folder: Path, name: str, dialect: Dialect) -> list[str]:
+def measure(
+    folder: Path, name: str, dialect: Dialect, changes: Sequence[Change] = CHANGES
+) -> list[str]:
     """A cell for each change; what failed is told on stderr."""
     cells = []
-    for number, change in enumerate(CHANGES):
+    for number, change in enumerate(changes):
         if change.make is write_table_again and not dialect.fetch_alone:
             cells.append("—")
             continue
         timing.tell(f"{name}: {change.words}")
-        pipeline = Pipeline(folder / str(number), name, dialect)
+        if change.make is change_shared_helper:
+            project = sharing.project(name, dialect)
+        else:
+            project = Project(texts(dialect), TASKS, dialect.changed, dialect.everything)
+        pipeline = Pipeline(folder / str(number), name, dialect, project)
         try:
-            if pipeline.run(dialect.everything) != TASKS:
+            if pipeline.run(project.everything) != project.tasks:
                 raise Failed("not everything ran when all was asked for")
-            if ran := pipeline.run(dialect.changed):
+            if ran := pipeline.run(project.changed):
                 raise Failed(f"{in_words(ran)} ran again though nothing had changed")
             concerned = change.concerns
             if change.make is change_second_writer and not dialect.is_in_place:
                 concerned = ("convert", "render")  # the table of `parse` is as it was
             pipeline.has_run.clear()
             change.make(pipeline)
-            pipeline.run(dialect.changed)
-            ran = tuple(task for task in TASKS if task in pipeline.has_run)
+            pipeline.run(project.changed)
+            ran = tuple(task for task in project.tasks if task in pipeline.has_run)
             cells.append(judged(ran, concerned))
         except (Failed, subprocess.TimeoutExpired) as problem:
             timing.tell(str(problem))
@@ -224,12 +237,13 @@ def judged(ran: tuple[str, ...], concerned: tuple[str, ...]) -> str:
 
 
 def in_words(tasks: tuple[str, ...]) -> str:
-    return "all" if tasks == TASKS else ", ".join(tasks) or "nothing"
+    return "all" if tasks in (TASKS, sharing.TASKS) else ", ".join(tasks) or "nothing"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=sorted(DIALECTS), metavar="SYSTEM")
+    parser.add_argument("--change", default="", metavar="WORDS", help="only the rows with these")
     given = parser.parse_args()
     systems: dict[str, Dialect] = {}
     versions, missing = [], []
@@ -246,15 +260,16 @@ def main() -> None:
         print(f"not installed and left out: {', '.join(missing)}")
     if not systems:
         sys.exit("there is nothing to measure")
+    changes = [change for change in CHANGES if given.change in change.words]
     with tempfile.TemporaryDirectory() as folder:
-        columns = {name: measure(Path(folder), name, systems[name]) for name in systems}
-    print(f"\n{markdown(columns)}")
+        columns = {name: measure(Path(folder), name, systems[name], changes) for name in systems}
+    print(f"\n{markdown(columns, changes)}")
 
 
-def markdown(columns: Mapping[str, Sequence[str]]) -> str:
+def markdown(columns: Mapping[str, Sequence[str]], changes: Sequence[Change]) -> str:
     rows = [["what happens", "concerned", *columns]]
     rows.append(["---"] * len(rows[0]))
-    for number, change in enumerate(CHANGES):
+    for number, change in enumerate(changes):
         cells = [column[number] for column in columns.values()]
         rows.append([change.words, in_words(change.concerns), *cells])
     lines = [str(pipelines.declarations(DIALECTS[name])) for name in columns]
