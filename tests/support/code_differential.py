@@ -86,7 +86,7 @@ class Play:
     server: ForkServer
     folder: Path
     state: State = field(default_factory=State)
-    ran: int = 0
+    ran: int = 0  # of the tools that only use ordinary modules
     unneeded: int = 0
     why: list[str] = field(default_factory=list)  # each of these ran
     #: Of each tool what it would have done at its last run.
@@ -135,8 +135,9 @@ class Play:
         }
         if wrong:
             raise Wrong("not as from scratch", f"(found, expected) {wrong}; {sorted(passed)} ran")
-        self.ran += len(passed)
-        in_vain = {tool for tool in passed if self.last[tool] == expected[tool]}
+        ordinary = {one.name for one in self.history.tools if self.history.is_ordinary(one)}
+        self.ran += len(passed & ordinary)
+        in_vain = {tool for tool in passed & ordinary if self.last[tool] == expected[tool]}
         self.unneeded += len(in_vain)
         self.why += [f"{tool}: {reasons.get(tool)}" for tool in in_vain]
         for tool in passed:
@@ -187,8 +188,8 @@ def write_project(root: Path, history: History, state: State) -> None:
 
 
 def play(history: History, server: ForkServer) -> tuple[Wrong | None, int, int]:
-    """What orch did wrong in this history, how many tools ran after edits, and how many of them in vain. Raises
-    IllFormed."""
+    """What orch did wrong in this history, how many tools with ordinary modules ran after edits, and how many of them in
+    vain. Raises IllFormed."""
     with tempfile.TemporaryDirectory(prefix="orch-code-") as folder:
         one = Play(history, server, Path(folder).resolve())
         try:

@@ -55,6 +55,11 @@ KINDS: Mapping[str, str] = {
     "def N(xH):D\n    return D_N(x).total()\n",
     "tried": "def N(xH):D\n    try:\n        return A(x, 1, 2, 3, 4)\n    except TypeError:\n        return x + V\n",
 }  # fmt: skip
+#: What is in modules as most are: only that names are looked up, handed on, kept or read as text is left out.
+ORDINARY = (
+    "plain", "branch", "calls", "constant", "loaded", "default", "nested", "lambda", "generator", "class", "inherits",
+    "decorated", "cached", "conditional", "dispatched", "closed", "partial", "enum", "data class",
+)  # fmt: skip
 IMPORTS = "import dataclasses\nimport enum\nimport functools\nimport sys\n"
 #: Edits of one definition, and of a module.
 OF_ONE = ("number", "number", "number", "number", "header", "docstring", "move")
@@ -90,6 +95,14 @@ class History:
     definitions: tuple[Definition, ...]
     tools: tuple[Tool, ...]
     steps: tuple[Step, ...]
+
+    def is_ordinary(self, tool: Tool) -> bool:
+        """Whether all modules that this tool imports are."""
+        homes = {one.name: one.module for one in self.definitions}
+        used = {homes[name] for name, _ in tool.calls}
+        reached = MODULES if MODULES[1] in used else MODULES[:1]
+        kinds = {one.kind for one in self.definitions if one.module in reached}
+        return not tool.is_whole and kinds <= {*ORDINARY}
 
 
 @dataclass
@@ -184,8 +197,9 @@ def random_history(seed: int) -> History:
     chance = random.Random(seed)
     definitions: list[Definition] = []
     for module in MODULES:
+        kinds = chance.choice((ORDINARY, [*KINDS]))
         for _ in range(chance.choice((3, 4, 5))):
-            kind = chance.choice([*KINDS]) if definitions else "plain"
+            kind = chance.choice(kinds) if definitions else "plain"
             text, known = KINDS[kind], [one.name for one in definitions]
             a, b = (chance.choice(known) if known and letter in text else "" for letter in "AB")
             definitions.append(Definition(f"f{len(definitions)}", kind, module, a, b))
