@@ -167,6 +167,11 @@ class FilePattern(Struct, frozen=True):
     def literal(self) -> object:
         return {self.whole: self.pattern} if self.whole else self.pattern
 
+    def file_of(self, item: Item) -> str:
+        """The file that the item stands for; "" where the pattern does not tell which."""
+        path = item.values.get(self.whole, "") if self.whole else item.fill(self.pattern)
+        return "" if set(path) & set("*?[{") and not self.whole else path
+
 
 class Range(Struct, frozen=True):
     """The periods from the `first` to the `last`; without one, up to the last that is over, or with `is_today` up to

@@ -142,8 +142,7 @@ def find_withdrawn(left: RemainingWork) -> dict[str, list[Withdrawn]]:
         each = registry.by_tool.tools[module].each
         cause = ""
         if isinstance(each, FilePattern):
-            cause = values[each.whole] if each.whole else Item(values=values).fill(each.pattern)
-        cause = "" if "*" in cause or "?" in cause else cause
+            cause = each.file_of(Item(values=values))
         found.setdefault(module, []).append(
             Withdrawn(item=values, name=registry.display(key), cause=cause, left_over=tuple(used))
         )

@@ -15,6 +15,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.errors import Problem
+from discover_orch.model.items import FilePattern
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_versions import version_now
 from discover_orch.staleness.current_inputs import CurrentState, Params
@@ -202,7 +203,7 @@ class LiveStatus(Status):
         for module in self._registry.order:
             if not is_structural and module not in self._concerned:
                 continue
-            now, path = self._find_inputs(module), self._registry.tools[module].path
+            now, path = self._find_inputs(module), _new_file(self._registry.tools[module])
             is_back = is_structural and module not in before
             then = now if is_back else self._acted_on.get(module, now)
             is_new = module not in self._acted_on
@@ -385,6 +386,12 @@ def _is_change(reason: Reason, paths: Collection[str]) -> bool:
     if kind == "code":
         return None not in (reason.then, reason.now)
     return kind != "file" or reason.then is not None or path in paths
+
+
+def _new_file(tool: Tool) -> str:
+    """The file that makes a new step: that of its item, or the tool's own."""
+    file = tool.each.file_of(tool.item) if isinstance(tool.each, FilePattern) else ""
+    return file or tool.path
 
 
 def _is_code(path: str) -> bool:

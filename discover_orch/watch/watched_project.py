@@ -25,7 +25,7 @@ from discover_orch.model.errors import (
     ProjectError,
     UsageError,
 )
-from discover_orch.model.items import tool_of
+from discover_orch.model.items import FilePattern, as_glob, tool_of
 from discover_orch.model.tool import Tool
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import (
@@ -159,7 +159,10 @@ class WatchedProject:
         is_structural = (is_wrong and any(map(self.is_code, changed))) or any(
             map(self._is_structural, paths)
         )
+        items = self._find_other_items(paths)
+        is_structural = is_structural or bool(items)
         config = [path for path in paths if path in config_files(self.view.project)]
+        config += items
         gone = self._read_again() if is_structural else ()
         self._configure()
         change = self.status.compare(paths, is_structural=is_structural)
@@ -226,6 +229,19 @@ class WatchedProject:
         known = set(before.warnings)
         return tuple(warning for warning in self.view.warnings if warning not in known)
 
+    def _find_other_items(self, paths: Collection[str]) -> list[str]:
+        """Those of the files that can be items, where some items have come or gone."""
+        found = [path for path in paths if meets_input(path, self._item_patterns)]
+        root, known = self.view.project.root, self.registry
+        if found and with_items(known.by_tool, root, read_flows(root)).steps == known.steps:
+            return []
+        return found
+
+    @property
+    def _item_patterns(self) -> tuple[str, ...]:
+        found = [tool.each for tool in self.registry.by_tool.tools.values()]
+        return tuple(as_glob(one.pattern) for one in found if isinstance(one, FilePattern))
+
     def _is_structural(self, path: str) -> bool:
         """Whether the tools or what the command line offers may have changed, and not only code."""
         if path in (CONF_FILE, *config_files(self.view.project)) or path[-1:] == "/":
@@ -280,7 +296,10 @@ class WatchedProject:
 
     def _configure(self) -> None:
         """Watch what counts now, and look at what did not count before: it may have changed since a tool used it."""
-        new = self.files.configure(self.view.project, self.status.paths())
+        paths = self.status.paths()
+        if patterns := self._item_patterns:
+            paths = replace(paths, globs=tuple(sorted({*paths.globs, *patterns})))
+        new = self.files.configure(self.view.project, paths)
         if new:
             self.status.look_at(new, is_new=True)
 
