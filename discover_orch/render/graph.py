@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.documents import GraphStage, GraphTool, Used, list_used
+from discover_orch.model.items import FilePattern, as_glob, tool_of
 from discover_orch.model.table_keys import shown_table
 from discover_orch.render.style import MOST_ALIKE, Style, count, pattern_of, shown, wrap
 from discover_orch.staleness.reason_sentences import Freshness
@@ -13,18 +14,21 @@ from discover_orch.staleness.reason_sentences import Freshness
 #: Lines for files that a tool reads, and as many for those that it writes.
 MOST_FILES = 12
 
+#: The states of tools, the worst first.
+STATES = ("failed", "unknown", "stale", "never", "fresh")
+
 Graph = tuple[GraphStage, ...]
 
 
 def build_graph(
     registry: Registry, chosen: Collection[str], freshness: Mapping[str, Freshness]
 ) -> Graph:
-    """The stages that have some of the chosen tools, with these."""
-    stages = []
-    for stage in registry.stages:
-        modules = [module for module in stage.tools if module in chosen]
+    """The stages that have some of the chosen tools, with these. A tool with items is one, as its worst item is."""
+    stages, wanted = [], {*map(tool_of, chosen)}
+    for stage in registry.by_tool.stages:
+        modules = [module for module in stage.tools if module in wanted]
         if modules:
-            tools = tuple(_tool(registry, module, freshness[module]) for module in modules)
+            tools = tuple(_tool(registry, module, freshness) for module in modules)
             stages.append(GraphStage(name=stage.name, tools=tools))
     return tuple(stages)
 
@@ -88,17 +92,25 @@ def folded_files(files: Sequence[str], most: int) -> list[str]:
     return [*(text for text, _ in shown[:most]), *more]
 
 
-def _tool(registry: Registry, module: str, now: Freshness) -> GraphTool:
-    tool = registry.tools[module]
-    flow = registry.flows[module]
-    before = dict.fromkeys((*tool.after, *registry.flow.get(module, ())))
+def _tool(registry: Registry, module: str, freshness: Mapping[str, Freshness]) -> GraphTool:
+    whole = registry.by_tool
+    tool, flow = whole.tools[module], whole.flows[module]
+    before = dict.fromkeys((*whole.before.get(module, ()), *whole.flow.get(module, ())))
+    own = as_glob(tool.each.pattern) if isinstance(tool.each, FilePattern) else ""
+    files = [path for path in flow.files_read if path != own] or flow.files_read
+    items, steps = registry.count_items(module), registry.steps_of([module])
+    now = min(
+        (freshness[one] for one in steps),
+        key=lambda one: STATES.index(one.state),
+        default=Freshness(module=module),
+    )
     return GraphTool(
-        name=tool.name,
+        name=f"{tool.name} ({items})" if items else tool.name,
         module=module,
         after=tuple(registry.display(other) for other in before),
         inputs=tool.inputs,
         outputs=tool.outputs,
-        reads=list_used(flow.files_read, flow.tables_read),
+        reads=list_used(files, flow.tables_read),
         writes=list_used(flow.files_written, flow.tables_written),
         state=now.state,
         reasons=now.sentences,

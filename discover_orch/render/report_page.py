@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.documents import GraphStage, GraphTool, list_used
 from discover_orch.model.errors import Problem
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.secret_masking import secret_texts
 from discover_orch.render.graph import Graph
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
@@ -19,7 +20,6 @@ from discover_orch.render.markup import NOTHING, Html, h, join
 from discover_orch.render.report_results import checks_html, results_html
 from discover_orch.render.report_tools import (
     ReportTool,
-    by_stage,
     facts_html,
     failures_html,
     params_html,
@@ -187,9 +187,13 @@ def _build_tools(
     return found
 
 
+#: How tools end, the worst first.
+WORST_FIRST = ("failed", "unknown", "blocked", "interrupted", "not_run", "passed", "done", "fresh")
+
+
 def _graph_section(tools: Sequence[ReportTool]) -> Html:
     graph = _graph_of_run(tools)
-    if len(tools) > MANY_TOOLS:
+    if sum(len(stage.tools) for stage in graph) > MANY_TOOLS:
         svg = picture_svg(build_stage_picture(graph), title="Stages", is_inside=True)
         hint = h(
             "p",
@@ -210,24 +214,43 @@ def _scrolled(svg: Html, name: str, key: str | None = None) -> Html:
 
 def _graph_of_run(tools: Sequence[ReportTool]) -> Graph:
     """The graph with the statuses of the run; `module` is the tool's number in the page, and its tip the duration."""
-    names = {tool.record.module: tool.record.name for tool in tools}
-    return tuple(
-        GraphStage(name=stage, tools=tuple(_graph_tool(tool, names) for tool in group))
-        for stage, group in by_stage(tools).items()
-    )
+    by_tool: dict[str, list[ReportTool]] = {}
+    for tool in tools:
+        by_tool.setdefault(tool_of(tool.record.module), []).append(tool)
+    names = {module: _graph_name(of_tool) for module, of_tool in by_tool.items()}
+    stages: dict[str, list[GraphTool]] = {}
+    for of_tool in by_tool.values():
+        stages.setdefault(of_tool[0].record.stage, []).append(_graph_tool(of_tool, names))
+    return tuple(GraphStage(name=stage, tools=tuple(of)) for stage, of in stages.items())
 
 
-def _graph_tool(tool: ReportTool, names: Mapping[str, str]) -> GraphTool:
-    record = tool.record
+def _graph_name(tools: Sequence[ReportTool]) -> str:
+    record = tools[0].record
+    if len(tools) == 1:
+        return record.name
+    return f"{record.name.removesuffix(f' {item_text(record.module)}')} ({len(tools):,} items)"
+
+
+def _graph_tool(tools: Sequence[ReportTool], names: Mapping[str, str]) -> GraphTool:
+    """A tool, or all its items in one, as the worst of them ended."""
+    worst = min(tools, key=lambda one: _rank(one.record.status))
+    own = tool_of(worst.record.module)
+    after = (tool_of(one) for tool in tools for one in tool.record.step.after)
+    seconds = sum(tool.record.duration or 0.0 for tool in tools)
     return GraphTool(
-        name=record.name,
-        module=str(tool.number),
-        after=tuple(names[one] for one in record.step.after if one in names),
-        reads=tool.reads,
-        writes=tool.writes,
-        state=status_word(record.status),
-        reasons=(duration(record.duration),),
+        name=names[own],
+        module=str(worst.number),
+        after=tuple(names[one] for one in dict.fromkeys(after) if one in names and one != own),
+        reads=tuple(dict.fromkeys(used for tool in tools for used in tool.reads)),
+        writes=tuple(dict.fromkeys(used for tool in tools for used in tool.writes)),
+        state=status_word(worst.record.status),
+        reasons=(duration(seconds if len(tools) > 1 else worst.record.duration),),
     )
+
+
+def _rank(status: str) -> int:
+    """The worst comes first."""
+    return WORST_FIRST.index(status) if status in WORST_FIRST else len(WORST_FIRST) - 3
 
 
 def _timeline_section(record: RunRecord, tools: Sequence[ReportTool], path: Sequence[str]) -> Html:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from msgspec import Struct
 
 from discover_orch.model.documents import Used
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.parameter import ParamValue
 from discover_orch.model.tool_events import ToolEnd
 from discover_orch.render.graph import MOST_FILES, used_texts
 from discover_orch.render.graph_svg import MARKS
+from discover_orch.render.item_strip import Square, strip_svg
 from discover_orch.render.markup import NOTHING, Child, Html, clean_word, h, join, lines, number
 from discover_orch.render.problems import failure_line
 from discover_orch.render.run_schedule import Wait
@@ -101,12 +104,36 @@ def tools_html(tools: Sequence[ReportTool], *, is_open: bool) -> Html:
     stages = []
     for place, (stage, group) in enumerate(by_stage(tools).items()):
         name, about = stage or "without a stage", h("small", _stage_line(group))
-        entries = join([h("summary", name, " ", about), *map(_entry, group)], "\n")
+        entries = join([h("summary", name, " ", about), *_entries(group)], "\n")
         stages.append(h("details", entries, class_="stage", id=f"s{place}", open=is_open))
     return section("tools", "Tools", bar, *stages)
 
 
-def _stage_line(group: Sequence[ReportTool]) -> str:
+def _entries(group: Sequence[ReportTool]) -> Iterator[Html]:
+    """One for each tool; the items of a tool are inside one."""
+    for module, of_tool in groupby(group, key=lambda one: tool_of(one.record.module)):
+        first, *more = of_tool
+        if more:
+            yield _items(module, [first, *more])
+        else:
+            yield _entry(first)
+
+
+def _items(module: str, tools: Sequence[ReportTool]) -> Html:
+    """All items of a tool: how they ended as a strip of squares, and behind it an entry for each."""
+    texts = [item_text(tool.record.module) for tool in tools]
+    squares = [
+        Square(text, tool.record.status, tool.number)
+        for text, tool in zip(texts, tools, strict=True)
+    ]
+    name = tools[0].record.name.removesuffix(f" {texts[0]}")
+    summary = h(
+        "summary", h("b", name), " ", h("small", _stage_line(tools, "item")), strip_svg(squares)
+    )
+    return h("details", join([summary, *map(_entry, tools)], "\n"), class_="items")
+
+
+def _stage_line(group: Sequence[ReportTool], noun: str = "") -> str:
     words = [tool.record.status for tool in group]
     others = [
         f"{words.count(one):,} {status_word(one)}"
@@ -114,7 +141,9 @@ def _stage_line(group: Sequence[ReportTool]) -> str:
         if one not in ("passed", "fresh")
     ]
     seconds = sum(tool.record.duration or 0.0 for tool in group)
-    return " · ".join([count(len(group), "tool"), *others, duration(seconds)])
+    tools = len({tool_of(tool.record.module) for tool in group})
+    counted = count(len(group), noun) if noun else count(tools, "tool")
+    return " · ".join([counted, *others, duration(seconds)])
 
 
 def _entry(tool: ReportTool) -> Html:

@@ -23,7 +23,7 @@ from discover_orch.model.items import FilePattern, Item, item_text, noun_of, too
 from discover_orch.model.tool import Tool
 from discover_orch.planning.cleaning import Found
 from discover_orch.planning.remaining_work import RemainingWork
-from discover_orch.render.graph import few, folded_files, used_texts
+from discover_orch.render.graph import STATES, few, folded_files, used_texts
 from discover_orch.render.plan import more_reasons, state_word
 from discover_orch.render.style import (
     Style,
@@ -91,10 +91,6 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
             )
         )
     return tuple(_by_tool(found, left)) if registry.steps else tuple(found)
-
-
-#: The states, the worst first.
-STATES = ("failed", "unknown", "stale", "never", "fresh")
 
 
 def _by_tool(steps: Sequence[ToolStatus], left: RemainingWork) -> Iterator[ToolStatus]:

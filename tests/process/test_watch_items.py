@@ -49,7 +49,10 @@ def test_a_file_runs_its_item_the_same_item_downstream_and_the_sum(project: Proj
     with watching(root) as watch:
         save(root / "raw/3.csv", "c")
         run = watch.next_run()
-        assert (run.status, without_sentinel(run.tools)) == ("passed", ["clean 3", "features 3", "total"])
+        assert (run.status, without_sentinel(run.tools)) == (
+            "passed",
+            ["clean 3", "features 3", "total"],
+        )
         assert run.output["total"] == "AA,BB,CC\n"
         save(root / "raw/1.csv", "z")
         run = watch.next_run()
