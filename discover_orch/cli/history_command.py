@@ -31,6 +31,7 @@ from discover_orch.model.errors import (
     did_you_mean,
     nearest,
 )
+from discover_orch.model.items import tool_name, tool_of
 from discover_orch.render.history import build_run, log_heading, log_text, runs_text
 from discover_orch.render.style import one_line
 from discover_orch.state.run_folders import (
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 
 @click.command("history", short_help="Show past runs, one run, or the changes between two.")
-@click.argument("runs", nargs=-1, type=RUN, metavar="[RUN [RUN]]")
+@click.argument("runs", nargs=-1, type=RUN, metavar="[RUN [RUN] | TOOL [ITEM]]")
 @click.option("-n", "--limit", type=POSITIVE, metavar="N", help="Show the newest N runs.")
 @click.option(
     "--all", "is_all", is_flag=True, help=f"Show all runs, not only the newest {MOST_RUNS}."
@@ -74,8 +75,11 @@ def command(
     """Show past runs, the newest first.
 
     With the number of a run, shows everything about that run. With two numbers, shows what changed
-    from the first to the second: code, parameters, what the tools read, metrics and times.
+    from the first to the second: code, parameters, what the tools read, metrics and times. With a tool,
+    shows the runs of that tool, or of one of its items.
     """
+    if runs and tool is None and not runs[0].isdecimal():
+        tool, runs = " ".join(runs), ()
     if len(runs) > 2:
         raise click.UsageError(f"expected at most two runs, got {len(runs)}")
     if limit is not None and (is_all or runs):
@@ -184,7 +188,13 @@ def _show_metrics(
 
     module, name = _find_tool(read_records(root), word)
     started = _find_started(read_records(root), module)
-    rows = [build_tool_run(record, tool) for record, tool in islice(started, limit)]
+    found = [*islice(started, limit)]
+    if any(tool.module != module for _, tool in found):  # of each item the newest
+        newest: dict[str, tuple[RunRecord, ToolRecord]] = {}
+        for record, tool in _find_started(read_records(root), module):
+            newest.setdefault(tool.module, (record, tool))
+        found = [newest[key] for key in sorted(newest, key=lambda key: newest[key][1].name)]
+    rows = [build_tool_run(record, tool) for record, tool in found]
     console = context.console
     if as_json:
         console.json({"name": name, "module": module, "runs": rows})
@@ -195,21 +205,25 @@ def _show_metrics(
 
 
 def _find_tool(records: Iterable[RunRecord], word: str) -> tuple[str, str]:
-    """Module and name of the tool that `word` means in the newest run that has one. It need not exist any more. Raises
-    UsageError."""
+    """Module and name of the tool that `word` means in the newest run that has one, or key and name of a step where it
+    names an item too. It need not exist any more. Raises UsageError."""
     names: dict[str, None] = {}
     for record in records:
-        found = [one for one in record.tools if word == one.name] or [
-            one
+        found = {one.module: one.name for one in record.tools if word == one.name}
+        found = found or {
+            tool_of(one.module): name
             for one in record.tools
-            if word == one.step.path or f".{one.module}".endswith(f".{word}")
-        ]
+            if word == (name := tool_name(one.name, one.module))
+            or word == one.step.path
+            or f".{tool_of(one.module)}".endswith(f".{word}")
+        }
         if len(found) == 1:
-            return found[0].module, found[0].name
+            return next(iter(found.items()))
         if found:
-            message = f'"{word}" may be {" or ".join(sorted(one.name for one in found))}'
+            message = f'"{word}" may be {" or ".join(sorted(found.values()))}'
             raise UsageError.of("unknown-tool", message, "use the longer name")
-        names.update(dict.fromkeys(one.name for one in record.tools))
+        names.update(dict.fromkeys(tool_name(one.name, one.module) for one in record.tools))
+        names.update(dict.fromkeys(one.name for one in record.tools if " " in word))
     lists = "orch history RUN lists the tools of a run; " if names else ""
     hint = did_you_mean(word, names, f"{lists}run it with: orch run {word}")
     if word.isdecimal():
@@ -220,29 +234,34 @@ def _find_tool(records: Iterable[RunRecord], word: str) -> tuple[str, str]:
 def _find_started(
     records: Iterable[RunRecord], module: str
 ) -> Iterator[tuple[RunRecord, ToolRecord]]:
+    """The runs of a step, or of all items of a tool."""
     for record in records:
         for tool in record.tools:
-            if tool.module == module and tool.has_started:
+            if module in (tool.module, tool_of(tool.module)) and tool.has_started:
                 yield record, tool
 
 
 @click.command("logs", short_help="Show what a tool printed.")
-@click.argument("tool", type=TOOL)
+@click.argument("words", type=TOOL, nargs=-1, required=True, metavar="TOOL [ITEM]")
 @click.option(
     "--run", "run", type=RUN, metavar="RUN", help="Show this run instead of the latest one."
 )
 @json_option
 @common_options
 @click.pass_obj
-def logs_command(context: Context, tool: str, run: str | None, as_json: bool) -> int:
+def logs_command(context: Context, words: tuple[str, ...], run: str | None, as_json: bool) -> int:
     """Show what a tool printed, in the latest run that started it or in the given run.
 
     If it failed, its traceback follows on stderr.
     """
     root = find_root(context.start, context.folder)[0]
-    module, name = _find_tool([read_run(root, run)] if run else read_records(root), tool)
+    word = " ".join(words)
+    module, name = _find_tool([read_run(root, run)] if run else read_records(root), word)
     records = [read_run(root, run)] if run else read_records(root)
     found = next(_find_started(records, module), None)
+    if found is not None and found[1].module != module:
+        message = f"{name} has items, and each has a log of its own"
+        raise UsageError.of("unknown-tool", message, f"for example: orch logs {found[1].name}")
     if found is None:
         message, hint = f"no recorded run has started {name}", f"run it with: orch run {name}"
         if run:

@@ -218,9 +218,13 @@ def _sort_key(value: object) -> object:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
+def count_files(number: int) -> str:
+    return f"{number:,} more {'file' if number == 1 else 'files'}"
+
+
 def _passed_over(tool: Tool, wrong: Sequence[tuple[str, str]]) -> Problem:
     (path, why), *others = wrong
-    more = f", and so {'is' if len(others) == 1 else 'are'} {len(others)} more" if others else ""
+    more = f" (and {count_files(len(others))} like it)" if others else ""
     message = f"{path} is no item of {tool.name}: {why}{more}"
     return _warning(
         tool, "no-item", message, "rename the file, or change the type of the parameter"

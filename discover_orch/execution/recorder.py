@@ -241,7 +241,7 @@ class Recorder:
         steps = [
             step
             for step in plan.selected or plan.steps
-            if step.tool.module not in fresh or step.arguments or step.extra
+            if step.tool.module not in fresh or _is_given(step)
         ]
         codes = [self._current.code_of(step.tool, self._code) for step in steps]
         chosen = {*event.tools}
@@ -278,6 +278,7 @@ class Recorder:
             resumes=plan.resumes or None,
             key=self._key if project.memory == "database" else "",
             transaction=project.transaction,
+            items=plan.items,
         )
 
     def _write(self, document: Mapping[str, object], module: str, **more: object) -> None:
@@ -390,6 +391,11 @@ def _number(run: str) -> int:
     return int(run) if run.isdecimal() else 0
 
 
+def _is_given(step: Step) -> bool:
+    """Whether the step has values beside those of its item."""
+    return len(step.arguments) > len(step.tool.item.values) or bool(step.extra)
+
+
 def _record_step(step: Step, code: Mapping[str, str], *, is_recorded: bool) -> RecordedStep:
     secret = [name for name, text in step.extra.items() if is_secret_value(name, text)]
     return RecordedStep(
@@ -403,8 +409,9 @@ def _record_step(step: Step, code: Mapping[str, str], *, is_recorded: bool) -> R
         params={
             bound.param.name: ParamValue(texts=bound.effective, origin=bound.origin)
             for bound in step.arguments
-            if not bound.is_secret
+            if not (bound.is_secret or bound.param.name in step.tool.item.values)
         },
+        item=step.tool.item.values,
         extra={name: text for name, text in step.extra.items() if name not in secret},
         secrets=(*(bound.param.name for bound in step.arguments if bound.is_secret), *secret),
         code=hash_code(code),

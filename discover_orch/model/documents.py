@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from discover_orch.model.checks import CheckResult
 from discover_orch.model.errors import Failure, Problem
@@ -298,7 +298,7 @@ class ToolRun(Struct, frozen=True, kw_only=True):
 class Run(Struct, frozen=True, kw_only=True):
     """A recorded run. `run` is null where it was refused. `passed_before` are the tools that were fresh where it
     `resumes` another run. `is_unchecked`: the checks of its tools did not run. `errors` are problems outside any
-    tool."""
+    tool. `items` are the values that selected items, by parameter."""
 
     run: str | None
     started: str
@@ -316,6 +316,7 @@ class Run(Struct, frozen=True, kw_only=True):
     passed_before: tuple[str, ...] = ()
     tools: tuple[RecordedOutcome, ...] = ()
     errors: tuple[Problem, ...] = ()
+    items: Mapping[str, tuple[str, ...]] | UnsetType = UNSET
 
 
 class LockedTool(Struct, frozen=True, kw_only=True):

@@ -143,6 +143,12 @@ def tool_of(key: str) -> str:
     return key.partition(" ")[0]
 
 
+def tool_name(name: str, key: str) -> str:
+    """The name of the tool, of the name of a step with this key."""
+    item = item_text(key)
+    return name.removesuffix(f" {item}") if item else name
+
+
 def item_text(key: str) -> str:
     """The text of the item; "" where there is none."""
     return key.partition(" ")[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 
 from msgspec.structs import replace
@@ -14,13 +14,15 @@ from discover_orch.model.errors import EmptyError, Problem, UsageError, nearest
 from discover_orch.model.items import Period, read_period
 from discover_orch.model.parameter import ConvertError, Param
 from discover_orch.model.tool import Tool
-from discover_orch.planning.param_values import GivenParams, is_for, is_same_name
+from discover_orch.planning.param_values import GivenParams, KeyValue, is_for, is_same_name
 from discover_orch.planning.selection import Selection
 
 
-def pick_items(selection: Selection, registry: Registry, values: GivenParams) -> Selection:
-    """The selection with those items alone that the values ask for. Raises UsageError for a value that no selected
-    tool has, and EmptyError for a range or a glob in which there is none."""
+def pick_items(
+    selection: Selection, registry: Registry, values: GivenParams, *, is_strict: bool = True
+) -> Selection:
+    """The selection with those items alone that the values ask for. If it `is_strict`, raises UsageError for a value
+    that no selected tool has, and EmptyError for a range or a glob in which there is none."""
     if not registry.steps or not (values.options or values.pairs):
         return selection
     by_tool: dict[str, list[Tool]] = {}
@@ -29,12 +31,15 @@ def pick_items(selection: Selection, registry: Registry, values: GivenParams) ->
         if step.item.values:
             by_tool.setdefault(step.source_module, []).append(step)
     dropped: set[str] = set()
+    typed: dict[str, tuple[str, ...]] = {}
     found: dict[
         tuple[str, str], bool
     ] = {}  # whether a tool has an item for this text of this parameter
     for steps in by_tool.values():
         for name in steps[0].item.values:
-            texts = _texts_for(steps[0], name, values, registry)
+            key, texts = _texts_for(steps[0], name, values, registry)
+            if texts:
+                typed[key] = texts
             wanted: set[str] = set()
             for text in texts:
                 chosen = _choose(text, name, steps)
@@ -43,18 +48,35 @@ def pick_items(selection: Selection, registry: Registry, values: GivenParams) ->
             if texts:
                 dropped.update(step.module for step in steps if step.module not in wanted)
     missing = [pair for pair, has_items in found.items() if not has_items]
-    if missing:
+    if missing and is_strict:
         _refuse(missing, [step for steps in by_tool.values() for step in steps])
     tools = tuple(key for key in selection.tools if key not in dropped)
-    return replace(selection, tools=tools)
+    return replace(selection, tools=tools, items=typed)
 
 
-def _texts_for(tool: Tool, name: str, values: GivenParams, registry: Registry) -> tuple[str, ...]:
-    """What was given for the parameter. That for this tool alone comes first, as for any parameter."""
+def values_of(items: Mapping[str, tuple[str, ...]]) -> GivenParams:
+    """The same values as given on a command line; `items` is as of `Selection`."""
+    options = {key: texts for key, texts in items.items() if "." not in key}
+    pairs = [
+        KeyValue(tool=key.rpartition(".")[0], name=key.rpartition(".")[2], text=text)
+        for key, texts in items.items()
+        if "." in key
+        for text in texts
+    ]
+    return GivenParams(options=options, pairs=tuple(pairs))
+
+
+def _texts_for(
+    tool: Tool, name: str, values: GivenParams, registry: Registry
+) -> tuple[str, tuple[str, ...]]:
+    """What was given for the parameter, and by which name. That for this tool alone comes first, as for any
+    parameter."""
     pairs = [one for one in values.pairs if is_same_name(one.name, name)]
     own = tuple(one.text for one in pairs if one.tool and is_for(one, tool, registry))
     shared = tuple(one.text for one in pairs if one.tool is None)
-    return own or values.options.get(name, ()) or shared
+    if own:
+        return f"{tool.source_module}.{name}", own
+    return name, values.options.get(name, ()) or shared
 
 
 def _choose(text: str, name: str, steps: Sequence[Tool]) -> set[str]:

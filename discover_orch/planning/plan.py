@@ -86,8 +86,8 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """Ordered, decided work. `targets` and `exclude` are those of the selection; `fresh` are the selected tools that
-    need not run, in order. `intro` is a sentence on how the plan came about.
+    """Ordered, decided work. `targets`, `exclude` and `items` are those of the selection; `fresh` are the selected
+    tools that need not run, in order. `intro` is a sentence on how the plan came about.
 
     `missing` has, by module, the required values that are not given, if they are not refused at once. With `turns`
     the plan has only what is stale, `selected` has the steps of all selected tools, each step is judged again when
@@ -106,6 +106,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     missing: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     turns: Turns | None = None
     selected: tuple[Step, ...] = ()
+    items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def possible_steps(self) -> tuple[Step, ...]:
@@ -192,6 +193,7 @@ def build_plan(
         steps=steps,
         targets=selection.targets,
         exclude=selection.exclude,
+        items=selection.items,
         warnings=warnings,
         missing=missing,
         intro=_tell_names_decide(steps, registry),
@@ -246,6 +248,7 @@ def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
         later.stage
         for step, later in itertools.pairwise(steps)
         if step.group == later.group
+        and step.tool.source_module != later.tool.source_module
         and not later.tool.has_after
         and not (step.tool.has_outputs and later.tool.has_inputs)
     ]

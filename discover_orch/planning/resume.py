@@ -13,6 +13,7 @@ from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.planning.dataflow_checks import build_warning, listed
+from discover_orch.planning.item_selection import pick_items, values_of
 from discover_orch.planning.param_values import is_extra
 from discover_orch.planning.plan import Plan, Step, build_plan
 from discover_orch.planning.remaining_work import RemainingWork
@@ -114,6 +115,7 @@ def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
     registry, project = work.view.registry, work.view.project
     words = find_known(record.targets, registry) or record.targets
     selection = select(words, registry, exclude=find_known(record.exclude, registry))
+    selection = pick_items(selection, registry, values_of(record.items), is_strict=False)
     then = {one.place: one for one in record.plan}
     if then and then.keys().isdisjoint(registry.tools[one].place for one in selection.tools):
         message = f"run {record.run} cannot be resumed: none of its tools exists now"
@@ -165,7 +167,11 @@ def _find_settled(
     for module, step in passed.items():
         last = results[module].last if module in results else LastOutcome()
         old = then.get(step.tool.place)
-        given = {one.param.name: one.effective for one in step.arguments if not one.is_secret}
+        given = {
+            one.param.name: one.effective
+            for one in step.arguments
+            if not (one.is_secret or one.param.name in step.tool.item.values)
+        }
         if (
             (last.status == SETTLED and int(last.run) <= int(record.run))
             and old is not None

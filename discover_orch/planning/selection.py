@@ -42,6 +42,7 @@ class Selection(Struct, frozen=True, kw_only=True):
 
     `directions` has `upstream` or `downstream` for those that only a `+` added. `targets` and `exclude` are the words,
     paths relative to the root. `warnings` are about files that cannot be read and that no word can mean.
+    `items` are the texts that selected items, by parameter, or by `tool.parameter`.
     """
 
     tools: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
+    items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class TypedAt(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import UNSET
+
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.documents import RecordedOutcome, Run, ToolRun, Value, copied
 from discover_orch.model.parameter import ParamValue
@@ -43,6 +45,10 @@ _INPUT_NAMES = {
 }
 
 
+#: The origin of the values of an item.
+ITEM = "item"
+
+
 def build_run(record: RunRecord) -> Run:
     """The run as users get it."""
     return copied(
@@ -50,6 +56,7 @@ def build_run(record: RunRecord) -> Run:
         record,
         run=record.run or None,
         params=_build_values(record.params),
+        items=record.items or UNSET,
         passed_before=tuple(
             one.name for one in record.tools if record.resumes and one.status == "fresh"
         ),
@@ -91,10 +98,11 @@ def runs_text(runs: Sequence[Run], style: Style, *, older: int = 0) -> str:
 def _words(run: Run) -> str:
     """The targets, and the values that were typed; the others are shown with a single run."""
     typed = (f"{name}={one.shown}" for name, one in run.params.items() if one.origin[:1] == "-")
+    items = [f"{name}={one}" for name, texts in (run.items or {}).items() for one in texts]
     resumes = [f"(resumes {run.resumes})"] if run.resumes else []
     watch = ["(watch)"] if run.kind == "watch" else []
     unchecked = ["(no checks)"] if run.is_unchecked else []
-    return " ".join((_targets(run.targets), *typed, *resumes, *unchecked, *watch))
+    return " ".join((_targets(run.targets), *items, *typed, *resumes, *unchecked, *watch))
 
 
 def run_text(run: Run, style: Style) -> str:
@@ -227,7 +235,8 @@ def _writer(version: str | None) -> str:
 
 def build_tool_run(record: RunRecord, tool: ToolRecord) -> ToolRun:
     """The run of one tool as users get it."""
-    params = _build_values(tool.step.arguments)
+    own = {name: Value(value=text, origin=ITEM) for name, text in tool.step.item.items()}
+    params = {**own, **_build_values(tool.step.arguments)}
     return copied(ToolRun, tool, run=record.run, started=record.started, params=params)
 
 

@@ -33,9 +33,10 @@ from discover_orch.state.sealed_files import decode_json, encode_json
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
-    """A step of the plan: `reason` is why it was to run, `after` the modules before it. `doc` is the
-    tool's description. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code, ""
-    where that is not known. `is_recorded`: if it writes to the database, its success is recorded there."""
+    """A step of the plan: `reason` is why it was to run, `after` the modules before it. `doc` is the tool's
+    description. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code, "" where
+    that is not known. `item` has the values of its item, which are not among `params`. `is_recorded`: if it writes to
+    the database, its success is recorded there."""
 
     module: str
     name: str
@@ -49,6 +50,7 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     code: str = ""
     is_recorded: bool = False
+    item: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -112,7 +114,8 @@ class RunStart(Struct, frozen=True, kw_only=True):
     plan alone had been committed before, as the database says; `key` is that of the run there. `sources` has a hash
     for each project file of the tools' code, `order` has all modules in the order of the pipeline, empty where that is
     the order of the run. `age` are the seconds since the start of the process, 0.0 where that did not start for
-    this run. Older journals have less."""
+    this run. `items` are the texts that selected items, by parameter, or by `tool.parameter`. Older journals have
+    less."""
 
     run: str
     targets: tuple[str, ...] = ()
@@ -133,6 +136,7 @@ class RunStart(Struct, frozen=True, kw_only=True):
     sources: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     age: Seconds = 0.0
+    items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class RunBegan(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_started"):

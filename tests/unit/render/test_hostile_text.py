@@ -154,7 +154,7 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
 #: Those whose text is for pages and files, which the other tests read as their formats say.
 IN_FILES = frozenset(
     "dot_text failure_annotations graph_svg junit_text mermaid_text picture_svg problem_annotations project_html "
-    "report_html checks_html results_html failures_html tools_html facts_html params_html step_summary timeline_svg trace_text".split()
+    "report_html checks_html results_html failures_html tools_html facts_html params_html step_summary strip_svg timeline_svg trace_text".split()
 )
 #: What only words of orch go into, or one text that the caller cleans.
 OF_ORCH = frozenset(
