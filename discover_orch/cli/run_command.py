@@ -40,14 +40,20 @@ from discover_orch.model.conventions import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.model.parameter import MASK, is_secret_value
-from discover_orch.planning.dataflow_checks import listed
+from discover_orch.planning import project_view
+from discover_orch.planning.dataflow_checks import build_note, listed
 from discover_orch.planning.plan import Plan
 from discover_orch.render.plan import build_plan, plan_text, settings_text
 from discover_orch.render.problems import first_few
+from discover_orch.render.style import names_text
 
 if TYPE_CHECKING:
     from discover_orch.cli.report_run import RunOutputs
     from discover_orch.render.run import DisplayOptions, Resume
+
+
+#: Items that came during a run and are named.
+MOST_LATE = 5
 
 
 @click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
@@ -137,7 +143,10 @@ def command(
         if dry_run:
             return show_plan(context, look_ahead(arguments.view, request), shown)
         with open_run(arguments.view, request, context.console.problems) as ready:
-            return _run(context, ready, settings, shown, reports)
+            code = _run(context, ready, settings, shown, reports)
+        if settings.max_failures is None and request.resume is None:
+            code = max(code, _run_late_items(context, arguments.view, request, settings, shown))
+        return code
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
         if shown.as_json:  # complete JSON, although nothing ran
@@ -149,6 +158,30 @@ def command(
     finally:
         if reports is not None:  # without the lock: the command may run something
             reports.end()
+
+
+def _run_late_items(
+    context: Context,
+    view: ProjectView,
+    request: Request,
+    settings: RunSettings,
+    shown: DisplayOptions,
+) -> int:
+    """Runs what is stale once more as long as files have come that are new items: tools of the run may have made
+    them."""
+    code, words = int(ExitCode.OK), (request.targets, request.exclude, request.values)
+    while view.registry.steps and code in (ExitCode.OK, ExitCode.FAILED):
+        before, view = view, context.read_project()
+        late = project_view.find_late_items(before, view, *words)
+        if not late:
+            break
+        message = f"there are new items: {names_text(late, MOST_LATE)}"
+        hint = "their files have come during the run"
+        context.console.problems([build_note("late-items", message, hint)])
+        request = replace(request, changed=True, rebuild=False)
+        with open_run(view, request, context.console.problems) as ready:
+            code = max(code, _run(context, ready, settings, shown, None))
+    return code
 
 
 def _run(
@@ -249,6 +282,7 @@ def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:
 if TYPE_CHECKING:
     from discover_orch.cli.report_run import RunOutputs
     from discover_orch.planning.parallel import Waits
+    from discover_orch.planning.project_view import ProjectView
     from discover_orch.render.run import DisplayOptions
 
 

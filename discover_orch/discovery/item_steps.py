@@ -155,8 +155,8 @@ def _find_partners(registry: Registry, steps: Mapping[str, Sequence[Tool]]) -> d
 
 
 def _without_own(key: str, others: tuple[str, ...], tools: Mapping[str, Tool]) -> tuple[str, ...]:
-    """Items of one tool do not depend on one another."""
-    if not tools[key].item.values:
+    """Items of one tool do not depend on one another, unless they run in order."""
+    if not tools[key].item.values or tools[key].is_in_order:
         return others
     module = tool_of(key)
     return tuple(one for one in others if tool_of(one) != module)
