@@ -177,7 +177,10 @@ class _Splitter:
         others = (
             {name for one in loaded for name in _find_bound(one)} | self.imported | self._globals
         )
-        named = calls | values | others | _BUILTINS
+        mentioned = {
+            name for one in pieces.values() for name in f"{one.calls} {one.values}".split()
+        }
+        named = calls | values | others | (_BUILTINS & mentioned)  # which it would hide there
         waiting = [*named]
         for name in waiting:  # which grows: what functions name that may run now
             if (piece := pieces.get(name)) is not None:

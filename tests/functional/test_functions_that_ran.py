@@ -75,6 +75,10 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
     "a function that comes and shadows a builtin": (
         "def used():\n    return abs(-1)\n", "x.used()", "def used", "def abs(n):\n    return 3\n\n\ndef used",
     ),
+    "a function that comes and shadows a builtin that another function hands on": (
+        "def used():\n    return inner()[0]\n\n\ndef inner():\n    return [*map(abs, [-1])]\n", "x.used()", "def used",
+        "def abs(n):\n    return 3\n\n\ndef used",
+    ),
     "a function that comes and was missing": (
         "def used():\n    try:\n        return new()\n    except NameError:\n        return 1\n",
         "x.used()", "def used", "def new():\n    return 3\n\n\ndef used",
@@ -158,6 +162,9 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
 UNCHANGED: dict[str, tuple[str, str, str, str]] = {
     "another function": (TWO, "x.used()", "return 2", "return 3"),
     "a new function": (TWO, "x.used()", "def unused", "def new(n: int = 1) -> int:\n    return n\n\n\ndef unused"),
+    "a new function with the name of a builtin that is not used there": (
+        TWO, "x.used()", "def unused", "def abs(n):\n    return n\n\n\ndef unused",
+    ),
     "a function that goes": (TWO, "x.used()", "\n\ndef unused():\n    return 2\n", ""),
     "a function that is exported": ("__all__ = ['used', 'unused']\n\n\n" + TWO, "x.used()", "return 2", "return 3"),
     "another method": (
