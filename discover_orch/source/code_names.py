@@ -7,7 +7,6 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-import sys
 from collections.abc import Iterable, Iterator
 
 from discover_orch.model.pieces import ASKS, COMPUTES, HANDS_ON, READS_SOURCE
@@ -23,6 +22,10 @@ _READING_SOURCE = frozenset((
 _READING_DOCSTRINGS = frozenset(("pydoc", "doctest", "getdoc", "help"))
 #: Functions that take a name, and which argument that is.
 _NAME_AT = {"getattr": 1, "hasattr": 1, "attrgetter": 0, "methodcaller": 0}
+#: Attributes by which a function is got out of what holds it: then somebody has it, as if it were named alone.
+_GIVING = frozenset(
+    ("__wrapped__", "__func__", "func", "fget", "fset", "fdel", "dispatch", "registry")
+)
 _CHECKING = frozenset(("isinstance", "issubclass"))
 _NAME = re.compile(r"(?:[\w.]+[.:])?([^\W\d]\w*)")
 _LONGEST_NAME = 120
@@ -77,7 +80,7 @@ def _add_names(
                 into.add(node.attr)
                 called.add(node.attr)
                 calls.update(_find_missed(node.value, node.attr, imported))
-            waiting.append((node.value, True))
+            waiting.append((node.value, node.attr not in _GIVING))
         elif isinstance(node, ast.Constant):
             text = node.value
             is_short = isinstance(text, str) and len(text) <= _LONGEST_NAME
@@ -143,12 +146,10 @@ def _find_imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
             yield from one.name.split(".")
         return
     module = node.module or ""
-    is_own = node.level > 0 or module.partition(".")[0] not in sys.stdlib_module_names
     yield from module.split(".")
     for one in node.names:
-        yield COMPUTES if one.name == "*" else one.name
-        if is_own and one.name != "*":
-            yield f"{module.rpartition('.')[2]}{ASKS}{one.name}"
+        is_all = one.name == "*"
+        yield COMPUTES if is_all else f"{module.rpartition('.')[2]}{ASKS}{one.name}"
 
 
 def _find_asked(node: ast.Call) -> Iterator[str]:

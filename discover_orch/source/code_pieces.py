@@ -41,6 +41,7 @@ _PLAIN_IMPORTS = frozenset(
     f"{module}.{name}" for module, names in _PLAIN.items() for name in names.split()
 )
 _PLAIN_BUILTINS = frozenset(("property", "staticmethod", "classmethod"))
+_DISPATCH = "singledispatch"
 _ACCESSORS = frozenset(("setter", "getter", "deleter"))
 _BUILTINS = frozenset(dir(builtins))
 #: Evaluating these does nothing that other code could see: the first cannot even raise, the next not with types.
@@ -61,7 +62,8 @@ def read_pieces(tree: ast.Module, nodes: Iterable[object], data: bytes, path: st
     splitter = _Splitter(nodes, tree)
     loaded = splitter.split_module(tree.body, has_tag=b"ORCH" in data)
     pieces = {
-        name: _read_piece(found, splitter.imported) for name, found in splitter.functions.items()
+        name: _read_piece(found, splitter.imported, splitter.registered.get(name, set()))
+        for name, found in splitter.functions.items()
     }
     load = splitter.finish(loaded, pieces)
     place = path if b"__file__" in data else ""  # at another place it means something else
@@ -94,6 +96,8 @@ class _Splitter:
         self._bound_so_far = set(_BUILTINS)
         self._evaluated: set[str] = set()  # defaults and annotations that can raise
         self.functions: dict[str, list[Function]] = {}
+        #: By the functions of `singledispatch` the names of those that are registered there.
+        self.registered: dict[str, set[str]] = {}
         #: Where the loaded code may say that a function at the top is defined there.
         self._marks: list[tuple[list[ast.stmt], ast.stmt, str]] = []
         self._wholes: list[ast.AST] = []
@@ -127,6 +131,11 @@ class _Splitter:
                     self._marks.append((found, mark, one.name))
                 parts = [*self._executed(one), *(one.decorator_list if is_class else ())]
                 found += [ast.Expr(value=part) for part in parts]
+                homes = {home for each in one.decorator_list if (home := self._find_home(each))}
+                for home in homes:
+                    self.registered.setdefault(home, set()).add(one.name)
+                if homes:
+                    found.append(_copy(one, body=[]))
             elif isinstance(one, ast.ClassDef):
                 if self._is_plain_class(one):
                     if not all(self._is_own_base(base) for base in one.bases):
@@ -205,6 +214,9 @@ class _Splitter:
         )
 
     def _is_own_base(self, base: ast.expr) -> bool:
+        if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
+            home = self._imported.get(base.value.id, "")
+            return base.attr in _PLAIN_BASES and home in sys.stdlib_module_names
         name = base.id if isinstance(base, ast.Name) else ""
         is_here = name in self._bound and name not in self.imported
         return is_here or name in _BUILTINS or name in _PLAIN_BASES
@@ -222,8 +234,29 @@ class _Splitter:
             case ast.Attribute(value=ast.Name(id=used), attr=attribute):
                 if used == name:
                     return attribute in _ACCESSORS
+                if self._find_home(decorator):
+                    return True
                 return f"{self._imported.get(used, '')}.{attribute}" in _PLAIN_IMPORTS
         return False
+
+    def _dispatches(self, decorators: list[ast.expr]) -> bool:
+        match decorators:
+            case [ast.Name(id=used)]:
+                return self._imported.get(used) == f"functools.{_DISPATCH}"
+            case [ast.Attribute(value=ast.Name(id=used), attr=name)]:
+                return (self._imported.get(used), name) == ("functools", _DISPATCH)
+        return False
+
+    def _find_home(self, decorator: ast.expr) -> str:
+        """The function of `singledispatch` at the top of this module at which this decorator registers; or ""."""
+        match decorator:
+            case ast.Call(func=inner):
+                return self._find_home(inner)
+            case ast.Attribute(value=ast.Name(id=home), attr="register"):
+                kinds = [one.decorator_list for one in self.functions.get(home, ())]
+                is_known = len(kinds) == 1 and self._dispatches(kinds[0])
+                return home if is_known else ""
+        return ""
 
     def _is_harmless(self, node: ast.expr) -> bool:
         """Whether evaluating it does nothing that other code could see, if it does not raise."""
@@ -262,15 +295,16 @@ class _Splitter:
                 self._evaluated.add(_hash(flatten([each])[0]))
 
 
-def _read_piece(found: list[Function], imported: set[str]) -> Piece:
+def _read_piece(found: list[Function], imported: set[str], registered: set[str]) -> Piece:
     headers = [_copy(one, body=[]) for one in found]
     is_generator = [*map(_is_generator, found)]
     docs = [*_docstrings(found)]
+    calls, values = find_names(found, imported)
     return Piece(
         _hash(flatten(found)[0]),
         _hash([*flatten(headers)[0], is_generator]),
         _hash(docs) if docs else "",
-        *_join(*find_names(found, imported)),
+        *_join(calls | registered, values),
     )
 
 

@@ -2,9 +2,9 @@
 
 A text: the meaning of the whole module; where pieces counted, then the version of all its pieces, a hash of those that
 counted, and a token for each of them with the start of its hash, for the reason that is shown. The token of a function
-is its name where its body counts, `name()` where only its parameters do, and `name"` for its docstrings; that of the
-loaded code is empty; `*` stands for which functions there are, in their order and with their parameters, and `"` for
-all docstrings. A function that was not there has the hash `-`. Pure.
+is its name where its body counts, `name()` where only its parameters do, `name?` where only its being there does, and
+`name"` for its docstrings; that of the loaded code is empty; `*` stands for which functions there are, in their order
+and with their parameters, and `"` for all docstrings. A function that was not there has the hash `-`. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from discover_orch.model.encoding import short_hash
 from discover_orch.model.pieces import ASKS, COMPUTES, HANDS_ON, READS_SOURCE, Piece, Pieces
 
 LOADED, LISTED, DOCUMENTED, CALLED = "", "*", '"', "()"
-_NOT_THERE = "-"
+_THERE, _NOT_THERE = "+", "-"
 _SHOWN = 5  # characters of a hash: one edit in a million has the same
 _DOCSTRING = "__doc__"
 
@@ -52,7 +52,7 @@ def tokens_of(version: str) -> list[str]:
 
 def functions_of(version: str) -> list[str]:
     """The functions whose bodies counted."""
-    return [one for one in tokens_of(version) if one and one[-1] not in '*")']
+    return [one for one in tokens_of(version) if one and one[-1] not in '*")?']
 
 
 def find_changed(then: str, now: str) -> list[str]:
@@ -60,7 +60,7 @@ def find_changed(then: str, now: str) -> list[str]:
     not known."""
     before, after = _shown(then), _shown(now)
     names = {
-        token.removesuffix(CALLED).removesuffix(DOCUMENTED): None
+        token.removesuffix(CALLED).removesuffix(DOCUMENTED).removesuffix(ASKS): None
         for token, one in before.items()
         if after.get(token, one) != one
     }
@@ -88,6 +88,8 @@ def _find_hash(pieces: Pieces, token: str) -> str:
     if token == LISTED:
         found = [(name, one.header) for name, one in pieces.functions.items()]
         return short_hash(repr(found).encode())
+    if token.endswith(ASKS):
+        return _THERE if token[:-1] in pieces.functions else _NOT_THERE
     if token.endswith(CALLED):
         piece = pieces.functions.get(token[: -len(CALLED)])
         return piece.header if piece else _NOT_THERE
@@ -149,9 +151,9 @@ class _Counting:
             path, name = self._waiting.pop()
             self._note(path, self._modules[path].functions[name], is_handed=True)
         for name in self._asked:
-            self._add_missing(name)
+            self._add_asked(name)
         return {
-            path: {one for one in found if one.removesuffix(CALLED) == one or one[:-2] not in found}
+            path: {one for one in found if not _is_in_other(one, found)}
             for path, found in self._tokens.items()
         }
 
@@ -207,13 +209,20 @@ class _Counting:
                 for function in one.functions:
                     self._add_named(function.rpartition(".")[2], is_value=True)
 
-    def _add_missing(self, asked: str) -> None:
-        """A function that is asked for and is not there counts by that."""
+    def _add_asked(self, asked: str) -> None:
+        """A function that is asked for counts by being there or not."""
         module, _, name = asked.partition(ASKS)
         known = {*self._find_own(module)}
-        for path, one in self._modules.items():
-            if name not in one.functions and (not module or _module_name(path) in known):
-                self._tokens[path].add(name + CALLED)
+        for path in self._modules:
+            if not module or _module_name(path) in known:
+                self._tokens[path].add(name + ASKS)
+
+
+def _is_in_other(token: str, found: Collection[str]) -> bool:
+    """Whether another token says as much of the same function, and more."""
+    if token.endswith(ASKS):
+        return token[:-1] in found or token[:-1] + CALLED in found
+    return token.endswith(CALLED) and token[:-2] in found
 
 
 def _module_name(path: str) -> str:

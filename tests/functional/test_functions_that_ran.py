@@ -31,6 +31,11 @@ def run():
 """
 TWO = "def used():\n    return 1\n\n\ndef unused():\n    return 2\n"
 
+DISPATCH = (
+    "import functools\n\n\n@functools.singledispatch\ndef used(n):\n    return 0\n\n\n@used.register(int)\ndef _(n):\n"
+    "    return 1\n"
+)
+
 #: The shared module, what the first tool writes, and one edit of the module that changes that.
 CHANGED: dict[str, tuple[str, str, str, str]] = {
     "the function that ran": (TWO, "x.used()", "return 1", "return 3"),
@@ -79,6 +84,10 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
         "def used():\n    return inner()[0]\n\n\ndef inner():\n    return [*map(abs, [-1])]\n", "x.used()", "def used",
         "def abs(n):\n    return 3\n\n\ndef used",
     ),
+    "an implementation for another type that is registered": (
+        f"{DISPATCH}\n\nX = used('')\n", "x.used('')", "\n\nX", "\n\n@used.register(str)\ndef _(n):\n    return 3\n\n\nX",
+    ),
+    "the implementation for a type": (DISPATCH, "x.used(1)", "return 1", "return 3"),
     "a function that comes and was missing": (
         "def used():\n    try:\n        return new()\n    except NameError:\n        return 1\n",
         "x.used()", "def used", "def new():\n    return 3\n\n\ndef used",
@@ -165,6 +174,11 @@ UNCHANGED: dict[str, tuple[str, str, str, str]] = {
     "a new function with the name of a builtin that is not used there": (
         TWO, "x.used()", "def unused", "def abs(n):\n    return n\n\n\ndef unused",
     ),
+    "the implementation for another type": (DISPATCH, "x.used('')", "return 1", "return 3"),
+    "the docstring of a method of an enum": (
+        "import enum\n\n\nclass A(enum.Enum):\n    one = 1\n\n    def m(self):\n        return 1\n", "x.A.one.m()", "return 1",
+        "'text'\n        return 1",
+    ),
     "a function that goes": (TWO, "x.used()", "\n\ndef unused():\n    return 2\n", ""),
     "a function that is exported": ("__all__ = ['used', 'unused']\n\n\n" + TWO, "x.used()", "return 2", "return 3"),
     "another method": (
@@ -246,6 +260,20 @@ def test_an_edit_of_what_did_not_run_concerns_no_tool(
     assert orch("run").code == 0
     edit(root, old, new)
     assert "nothing to run" in orch("run", "--changed").text
+
+
+def test_the_parameters_of_a_function_that_is_only_imported_do_not_count(
+    project: Project, orch: Orch
+) -> None:
+    root = make(
+        project, "from src.lib.y import unused\n\n\ndef used():\n    return 1\n", "x.used()"
+    )
+    (root / "src/lib/y.py").write_text(TWO)
+    assert orch("run").code == 0
+    (root / "src/lib/y.py").write_text(TWO.replace("unused()", "unused(n=1)"))
+    assert "nothing to run" in orch("run", "--changed").text
+    (root / "src/lib/y.py").write_text("def used():\n    return 1\n")
+    assert orch("run", "--changed").code == 1
 
 
 @pytest.mark.parametrize("situation", BROKEN)
