@@ -256,7 +256,7 @@ class Judge:
             return None
         if own is not None and not is_table_list(key):
             # Who only added since is no matter, but who made it anew before that is.
-            earlier = writers.maker(key, place, own)
+            earlier = writers.maker(key, place, own, ever=True)
             if earlier and earlier.write.seq > max(own.seq, self._success.asof):
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
             anew = writers.find_anew(key, self._result.module, own.seq)

@@ -224,15 +224,16 @@ class Writers:
         adds: Write | None = None,
         *,
         fills: bool = False,
+        ever: bool = False,
     ) -> Writer | None:
         """The last writer before `place`. `adds` is the write of a tool that does nothing else with the key: what only
         adds to it too is no concern of such a tool. With `fills`, a tool counts only if running it again makes the
-        thing anew."""
+        thing anew. `ever`: also one whose code does not write it any more."""
         rows = [
             row
             for row in self.of(key)
             if 0 <= row.place < place
-            and row.write.is_made
+            and (ever or row.write.is_made)
             and not (fills and row.write.only_creates)
             and (adds is None or not is_unconcerned(adds, row.write))
         ]
