@@ -383,6 +383,7 @@ def _find_used(
     acting = {(*one[:2], ACTING + one[2]) for one in indexed}
     kept = every(both, "created") | every(done, "altered") | indexed | acting
     asked = {name for one in both for name in one.asked}
+    lists = any(one.lists for one in both)
     about = {one for one in there if one[2] in asked}
     read = every(both, "read") | needed
     read |= about if any(one.asked and one.lists_columns for one in both) else set()
@@ -400,9 +401,9 @@ def _find_used(
         empty=shown(
             one
             for one in created & every(done, "created") - rows - every(done, "altered") - needed
-            if one[2] not in filled and one[2] not in asked
+            if one[2] not in filled and one[2] not in asked and not lists
         ),
-        lists_tables=any(one.lists for one in both),
+        lists_tables=lists,
         gaps={one.gap for one in done if one.gap},
         is_unclear=any(one.is_unclear for one in both),
     )

@@ -34,6 +34,7 @@ from discover_orch.databases.table_log import (
     TableLog,
     find_sought,
     is_asked_whether_there,
+    may_drop,
 )
 from discover_orch.model.table_keys import WHOLE
 
@@ -209,6 +210,7 @@ class PostgresLog(TableLog):
         self._schemas: dict[str, None] = {}
         self._read: set[int] = set()
         self._missed: set[str] = set()  # names as they were written
+        self._left: set[str] = set()  # of these, those that would only have been found
         #: Names and oids of tables whose columns were asked for; WHOLE for all.
         self._asked: set[str | int] = set()
         self._absent: set[str] = set()  # of DROP ... IF EXISTS, without schema
@@ -217,7 +219,7 @@ class PostgresLog(TableLog):
             False  # statements have run since it was asked, or since the last savepoint
         )
         self._was_unasked = False  # before the latest one
-        self._has_conflicts = self._lists_tables = self._is_unclear = False
+        self._has_conflicts = self._truncates = self._lists_tables = self._is_unclear = False
         self._has_heads = True  # the first rows of tables are read
         self._is_used_elsewhere = self.uses_other_connection = self.has_written = False
 
@@ -237,16 +239,18 @@ class PostgresLog(TableLog):
         self._was_unasked = self._is_unasked
         self._is_unasked |= not notes.is_setting
         self._has_conflicts |= notes.has_conflict
+        self._truncates |= notes.truncates
         names = [lookup.find_name(params) for lookup in notes.lookups]
         schemas = [lookup.find_name(params) for lookup in notes.schemas]
         if notes.lists_tables or None in (*names, *schemas):
-            sought = find_sought()
-            self._lists_tables |= sought is None
-            names += sought or ()
+            named = find_sought()
+            self._lists_tables |= named is None
+            names += named or ()
         places = [f"{one}." for one in schemas if isinstance(one, str)] or [""]
-        self._missed.update(
-            place + name for name in names if isinstance(name, str) for place in places
-        )
+        sought = {place + name for name in names if isinstance(name, str) for place in places}
+        if sought:
+            self._left = self._left - sought if may_drop() else self._left | sought - self._missed
+            self._missed |= sought
         if notes.asks_columns and not is_asked_whether_there():
             self._asked.update(WHOLE if one is None else one for one in names or [None])
 
@@ -395,6 +399,7 @@ class PostgresLog(TableLog):
             if oid in now and now[oid].kind == "p"
         }
         read = self._read - (wholes - _with_parents(self._read - wholes, before, now))
+        is_emptied = self._truncates or self._lists_tables  # it may have been, had it been there
         found = FoundTables(
             read={names[oid] for oid in read & names.keys()},
             written={names[oid] for oid in _with_parents(written, before, now)} | gone,
@@ -404,7 +409,8 @@ class PostgresLog(TableLog):
             empty={
                 names[oid]
                 for oid in made
-                if now[oid].kind in ("r", "p") and not (now[oid].inserted or now[oid].modes & FILLS)
+                if now[oid].kind in ("r", "p")
+                and not (is_emptied or now[oid].inserted or now[oid].modes & FILLS)
             }
             - were_there,  # one that was dropped has lost its rows
             lists_tables=self._lists_tables,
@@ -414,7 +420,9 @@ class PostgresLog(TableLog):
         found.missed = (missed | absent) - there - were_there
         found.found = missed & there
         # Had they been there, it may have dropped them.
-        found.empty -= absent | missed
+        found.empty -= absent | {
+            one for name in self._missed - self._left for one in self._show(name)
+        }
         found.kept = absent & found.missed
         found.kept |= {one for name in self._kept for one in self._show(name) if one in were_there}
         found.kept |= {names[oid] for oid, one in used.items() if one.is_kept}

@@ -37,6 +37,7 @@ _TO_SAVEPOINT = re.compile(r"(?:rollback|abort)\b.*\bto\b", re.I | re.S)
 _SETTING = re.compile(rf"{_BLANK}(?:set|show|reset|begin|start|savepoint|release)\b", re.I | re.S)
 _NOTIFIES = re.compile(r"\bnotify\b|\bpg_notify\b", re.I)
 _CONFLICT = re.compile(r"\bon\s+conflict\b", re.I)
+_TRUNCATE = re.compile(r"\btruncate\b", re.I)
 _LISTS = re.compile(
     r"\b(?:pg_class|pg_tables|pg_views|pg_matviews|information_schema|to_regclass|pg_attribute|pg_attrdef)\b",
     re.I,
@@ -93,6 +94,7 @@ class TextNotes(NamedTuple):
     has_several: bool = False
     is_setting: bool = False
     has_conflict: bool = False
+    truncates: bool = False
     notifies: bool = False
     lists_tables: bool = False
     asks_columns: bool = False
@@ -119,6 +121,7 @@ def _read(text: str) -> TextNotes:
         has_several=len([*filter(None, ends)]) > 1,
         is_setting=_SETTING.match(text) is not None and ";" not in text.rstrip("; \n"),
         has_conflict=_CONFLICT.search(text) is not None,
+        truncates=_TRUNCATE.search(text) is not None,
         notifies=_NOTIFIES.search(text) is not None,
         lists_tables=lists and not lookups,
         asks_columns=asks_columns,

@@ -15,7 +15,7 @@ import sys
 
 from discover_orch.databases.sqlite_calls import list_databases
 from discover_orch.databases.sqlite_text import GAP, read_name
-from discover_orch.databases.table_log import find_sought, is_asked_whether_there
+from discover_orch.databases.table_log import find_sought, is_asked_whether_there, may_drop
 from discover_orch.model.database_url import IN_MEMORY
 from discover_orch.model.table_keys import WHOLE
 
@@ -107,8 +107,9 @@ class StatementNotes:
     - `kept`: tables that got or lost an index, and virtual tables that are created if they are not there yet.
     - `objects`: indexes and triggers that were created, as `index by_day`; `kept_objects` are created if they are not
       there yet. `has_defined`: one was created or dropped.
-    - `looked_up`: tables that were asked for by name; they may be there. `asked`: those whose columns were asked for,
-      WHOLE for all. `asked_indexes`: names of indexes.
+    - `looked_up`: tables that were asked for by name; they may be there. `droppable`: names of those that may have
+      been dropped if they were. `asked`: those whose columns were asked for, WHOLE for all. `asked_indexes`: names of
+      indexes.
     - `is_silent`: nothing was prepared on the connection.
     - `on_attach` is called with the name of a file that is attached; None where it is not known.
     """
@@ -133,6 +134,7 @@ class StatementNotes:
         self.kept_objects: set[str] = set()
         self.has_defined = False
         self.looked_up: set[Name] = set()
+        self.droppable: set[str] = set()
         self.asked: set[Name] = set()
         self.asked_indexes: set[str] = set()
         self.lists_tables = False
@@ -221,7 +223,7 @@ class StatementNotes:
             self.has_defined = True
         elif action == PRAGMA:
             if two and one in TABLE_PRAGMAS:
-                self.looked_up.add((base, two))
+                self._note_looked_up(base, two)
                 if not is_asked_whether_there():
                     self._note_asked((base, two))
             elif two and one in INDEX_PRAGMAS and not is_asked_whether_there():
@@ -246,11 +248,17 @@ class StatementNotes:
     def _note_list(self) -> None:
         sought = find_sought()
         if sought is not None:
-            self.looked_up.update((None, name) for name in sought)
+            for name in sought:
+                self._note_looked_up(None, name)
             return
         self.lists_tables = True
         if self._reads_definitions and not is_asked_whether_there():
             self._note_asked(ALL)
+
+    def _note_looked_up(self, base: str | None, name: str) -> None:
+        self.looked_up.add((base, name))
+        if may_drop():
+            self.droppable.add(name)
 
     def _note_asked(self, one: Name) -> None:
         self.asked.add(one)
@@ -326,7 +334,7 @@ class StatementNotes:
                 except (LookupError, TypeError):  # the statement has failed
                     return
             if isinstance(name, str):
-                self.looked_up.add((None, name))
+                self._note_looked_up(None, name)
                 if reads_definition and not is_asked_whether_there():
                     self._note_asked((None, name))
             else:

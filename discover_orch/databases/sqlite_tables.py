@@ -188,6 +188,7 @@ def _find_tables(
     changed = _find_changed(notes, written, skipped, conn)
     kept = {one for one in notes.kept if one[1].lower() in before}
     filled = {name.lower() for name in notes.filled}
+    droppable = {name.lower() for name in (*notes.droppable, *_not_found)}
     made = _display_names(notes.created)
     shown = _display_names(written)
     missed = _find_missed(looked_up, now, temporary)
@@ -201,7 +202,9 @@ def _find_tables(
         dropped=shown & before - now,
         # It would have dropped those that it missed and filled.
         kept=_display_names(kept | skipped) | (missed & filled),
-        empty=set() if notes.has_unseen_texts else shown & made - before - filled,
+        empty=set()
+        if notes.has_unseen_texts or notes.lists_tables
+        else shown & made - before - filled - droppable,
         lists_tables=notes.lists_tables,
         is_unclear=notes.has_bypassed,
     )

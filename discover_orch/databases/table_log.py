@@ -28,6 +28,8 @@ _SETS = (
 #: Functions of SQLAlchemy and pandas that ask about a table to create, drop or empty it. They may read its columns
 #: too.
 _CHECKS = frozenset({"has_table", "has_multi_table", "drop_table", "delete_rows"})
+#: Of SQLAlchemy, before it creates a table that is not there: one that is there stays.
+_CREATES = "_can_create_table"
 _CHECKING = re.compile(r"[\\/](?:sqlalchemy[\\/]|pandas[\\/]io[\\/]sql\.py$)")
 #: Those that read the list of tables and look for some of these only, and the variable that has their names.
 _SEEKING = {
@@ -42,6 +44,11 @@ _SEEKING = {
 def is_asked_whether_there() -> bool:
     """Whether one of them is being called: what the tool learns is whether the table is there."""
     return any(frame.f_code.co_name in _CHECKS for frame in _find_library_frames())
+
+
+def may_drop() -> bool:
+    """Whether a tool that asks whether a table is there, as it does now, may drop it: not in `create_all`."""
+    return all(frame.f_code.co_name != _CREATES for frame in _find_library_frames())
 
 
 def find_sought() -> frozenset[str] | None:
@@ -59,7 +66,8 @@ def _find_library_frames() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        is_known = code.co_name in _CHECKS or code.co_name in _SEEKING
+        name = code.co_name
+        is_known = name in _CHECKS or name in _SEEKING or name == _CREATES
         if is_known and _CHECKING.search(code.co_filename):
             yield frame
         frame = frame.f_back

@@ -192,19 +192,37 @@ def test_a_table_that_is_made_anew_is_filled_again_by_the_tool_that_fills_it(
 
 
 EXISTS = "select 1 from information_schema.tables where table_name = \\'prices\\'"
+IN_SQLITE = "select name from sqlite_master where name = \\'prices\\'"
+CREATE, DROP = "conn.execute('create table prices (x int)')", "conn.execute('drop table prices')"
 MAKES_ANEW = {
     "drop": ["conn.execute('drop table if exists prices')", "conn.execute('create table prices (x int)')"],
     "delete": ["conn.execute('create table if not exists prices (x int)')", "conn.execute('delete from prices')"],
+    "truncate": ["conn.execute('create table if not exists prices (x int)')", "conn.execute('truncate prices')"],
     "ask": [
-        f"if conn.execute('{EXISTS}').fetchall(): conn.execute('drop table prices')",
-        "conn.execute('create table prices (x int)')",
+        f"if conn.execute('{EXISTS}').fetchall(): {DROP}",
+        CREATE,
     ],
+    "ask SQLite": [f"if conn.execute('{IN_SQLITE}').fetchall(): {DROP}", CREATE],
+    "list": [
+        "names = [one for (one,) in conn.execute('select table_name from information_schema.tables').fetchall()]",
+        f"if 'prices' in names: {DROP}",
+        CREATE,
+    ],
+    "list SQLite": [
+        "names = [one for (one,) in conn.execute('select name from sqlite_master').fetchall()]",
+        f"if 'prices' in names: {DROP}",
+        CREATE,
+    ],
+    "try": ["import sqlite3", f"try: {DROP}", "except sqlite3.OperationalError: pass", CREATE],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("database", "how"),
-    [*((one, how) for one in ("postgres", "duckdb") for how in MAKES_ANEW), ("sqlite", "drop"), ("sqlite", "delete")],
+    [
+        *((one, how) for one in ("postgres", "duckdb") for how in ("drop", "delete", "truncate", "ask", "list")),
+        *(("sqlite", how) for how in ("drop", "delete", "ask SQLite", "list SQLite", "try")),
+    ],
 )  # fmt: skip
 def test_who_would_empty_a_table_makes_it_anew_for_its_filler_after_a_first_run_too(
     database: str, how: str, project: Project, orch: Orch, new_postgres: Callable[[], str]
