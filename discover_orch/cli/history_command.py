@@ -152,7 +152,20 @@ def read_run(root: str, run: str | None) -> RunRecord:
     message = f'"{run}" is not the number of a run'
     if run.isdecimal():
         message = f"run {run} does not exist"
+        if int(run) < int(kept[0]) or _is_remembered(root, int(run)):
+            message = f"run {run} is not recorded here"
+            hint = "another checkout did it, or its record was removed"
     raise UsageError.of("unknown-run", message, hint)
+
+
+def _is_remembered(root: str, run: int) -> bool:
+    """Whether the latest result of some tool is of this run."""
+    from discover_orch.staleness.memory import Memory
+    from discover_orch.staleness.tool_result import latest_run
+    from discover_orch.state.sealed_files import read_flows
+
+    results = Memory(root).results(read_flows(root)).values()
+    return any(latest_run(one) == run for one in results)
 
 
 def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) -> None:

@@ -221,14 +221,17 @@ class ResultRecord:
         results = {module: self.find(module) for module in self.passed}
         flows, registry = read_flows(self._root), self._registry
         known = find_known_flows(self.passed, registry, flows, results, present, NO_LOCK)
+        new = [registry.display(module) for module in known if module not in lock.tools]
         other = [
             registry.display(module)
             for module, tool in known.items()
-            if module not in lock.tools or tool_lines(tool) != tool_lines(lock.tools[module])
+            if module in lock.tools and tool_lines(tool) != tool_lines(lock.tools[module])
         ]
-        if not other:
+        both = (("nothing", new), ("something else", other))
+        said = [f"{what} of {listed(names)}" for what, names in both if names]
+        if not said:
             return []
-        message = f"{LOCK_FILE} is out of date: it says something else of {listed(other)}"
+        message = f"{LOCK_FILE} is out of date: it says {' and '.join(said)}"
         return [build_note("lock", message, "write it anew with: orch lock")]
 
 
