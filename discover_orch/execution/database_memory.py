@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from discover_orch.worker.protocol import Answer, Ask, Prepare
 
 
+NOT_KEPT = Problem(
+    code="memory",
+    message="what the database remembers of the tools cannot be kept in .orch, so it does not count",
+    hint="make .orch writable, or free space on its disk",
+    severity="warning",
+)
+
+
 class Asked(Struct, frozen=True, kw_only=True):
     """What came of a question. `has_changed`: more or other things are remembered of the tools than before. `holder`
     is who holds the lock of the project on the server, if that is another run."""
@@ -106,7 +114,10 @@ class DatabaseMemory:
         if killed:
             database.note_settled(self._memory, _settle_run(project, killed, answer.records))
         holder = "" if killed else answer.holder  # a process of that run may still end
-        return Asked(has_changed=self._adopt(database, known, answer.records), holder=holder)
+        has_changed = self._adopt(database, known, answer.records)
+        is_unkept = self._memory.is_lost and not self._runs  # a run says it of its history
+        problems = (NOT_KEPT,) if is_unkept else ()
+        return Asked(has_changed=has_changed, holder=holder, problems=problems)
 
     def keep_accepted(self, modules: Iterable[str]) -> None:
         """Keeps in the database that these tools were accepted: other checkouts find another success there."""
