@@ -74,7 +74,7 @@ def find_writes(
                 only_creates=use.kind == "made",
                 version=use.state or None,
                 is_new=use.name in created or has_made,
-                is_anew=use.name in created,
+                anew=ended if use.name in created else known.anew if known else 0,
             )
         if seen.is_unclear:
             found[table_key(database, WHOLE)] = Write(ended, EXISTS)

@@ -257,11 +257,12 @@ class Judge:
         if own is not None and not is_table_list(key):
             # Who only added since is no matter, but who made it anew before that is.
             earlier = writers.maker(key, place, own, ever=True)
-            if earlier and earlier.write.seq > max(own.seq, self._success.asof):
+            since = max(own.seq, self._success.asof)
+            if earlier and earlier.write.seq > since:
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
-            anew = writers.find_anew(key, self._result.module, own.seq)
-            if anew is not None:
-                return Reason(key, anew.module, anew.write.seq, how="overwritten")
+            other = writers.find_anew(key, self._result.module, since)
+            if other is not None:
+                return Reason(key, other.module, other.write.anew, how="overwritten")
         saw = self._success.saw.get(key, Saw())
         edit = writers.find_edit(key)
         if edit is not None and adds is None:

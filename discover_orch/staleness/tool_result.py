@@ -59,8 +59,8 @@ class Write(Struct, frozen=True, array_like=True):
     `version` is the content that it left; None where that is not known, as of large tables. `is_made`: the
     code of its last success writes it, as far as is known. `is_new`: it was not there before a tool wrote it.
     `is_left_over`: its last success neither wrote it nor looked at it, and all that this success read was seen.
-    `is_by_hand`: what is there is an edit by the user that was accepted, not what the tool left. `is_anew`: of a
-    table; what was in it before is lost or was changed, also what other items of the tool had left there.
+    `is_by_hand`: what is there is an edit by the user that was accepted, not what the tool left. `anew`: of a
+    table; when this tool last found or made it without what was in it before, also what other items had left there.
     """
 
     seq: Seq
@@ -73,7 +73,7 @@ class Write(Struct, frozen=True, array_like=True):
     is_new: bool = False
     is_left_over: bool = False
     is_by_hand: bool = False
-    is_anew: bool = False
+    anew: Seq = 0
 
     @property
     def is_unread(self) -> bool:

@@ -108,8 +108,7 @@ class Writers:
             (
                 row
                 for row in self._find(key)
-                if row.write.is_anew
-                and row.write.seq > since
+                if row.write.anew > since
                 and row.module != module
                 and tool_of(row.module) == tool_of(module)
             ),
@@ -127,11 +126,13 @@ class Writers:
             others = [row for row in rows if not row.is_left_over and row.place != GONE]
             if left and others and key.startswith("table:"):
                 tools = {tool_of(row.module) for row in others}
-                anew = max((one.write.seq for one in others if one.write.is_anew), default=0)
+                anew = max(one.write.anew for one in rows)
                 left = [
                     row
                     for row in left
-                    if row.place == GONE and {tool_of(row.module)} == tools and row.write.seq > anew
+                    if row.place == GONE
+                    and {tool_of(row.module)} == tools
+                    and row.write.seq >= anew
                 ]
                 others = []
             if left and not others:
