@@ -44,7 +44,7 @@ _PLACES = {
     "new": ("scaffold_commands", "new_command"),
 }
 #: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.
-REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog")
+REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "watchdog")
 OPTIONAL = ("psycopg", "duckdb", "distributed", "sqlalchemy", "pandas", "polars")
 _FULL = Problem(
     code="full",

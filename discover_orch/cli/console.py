@@ -9,7 +9,9 @@ import contextlib
 import errno
 import os
 import sys
+from bisect import bisect
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import TextIO
 
 from msgspec import to_builtins
@@ -101,8 +103,7 @@ class StatusLine:
     such lines. With None nothing is shown.
 
     It is cleared before anything else is printed. Nothing else of the terminal is changed, and the cursor is not
-    hidden: orch can be stopped or killed at any moment and must leave the terminal as it was. rich, which measures
-    wide characters, is imported when a tool has printed nothing for a moment, so a short run does not load it.
+    hidden: orch can be stopped or killed at any moment and must leave the terminal as it was.
     """
 
     def __init__(self, stream: TextIO | None, style: Style) -> None:
@@ -117,17 +118,16 @@ class StatusLine:
         """Shows the lines of `text`, or the last of them where the terminal has few rows."""
         if self._stream is None or not text:
             return
-        from rich.cells import cell_len, set_cell_size
-
         encoding = self._stream.encoding or "utf-8"
         columns, rows = self._size(self._stream)
         shown = []
         for line in _fitting(text.split("\n"), rows):
             line = one_line(line).encode(encoding, "backslashreplace").decode(encoding)
-            if cell_len(line) > columns:  # a line that wraps cannot be cleared
-                line = set_cell_size(line, columns - 1) + self._style.mark("…", "~")
+            if _cells(line) > columns:  # a line that wraps cannot be cleared
+                ends = [*accumulate(map(_cells, line))]
+                line = line[: bisect(ends, columns - 1)] + self._style.mark("…", "~")
             shown.append(line)
-        wipe, self._drawn = self._wipe(columns), [cell_len(line) for line in shown]
+        wipe, self._drawn = self._wipe(columns), [_cells(line) for line in shown]
         self._write(wipe + "\n".join(self._style.paint(line, "dim") for line in shown))
 
     def hide(self) -> None:
@@ -161,6 +161,18 @@ class StatusLine:
             self._stream.flush()
         except OSError:  # the terminal is gone: the next `Console.out` raises
             self._stream, self._drawn = None, []
+
+
+def _cells(line: str) -> int:
+    """The columns that it takes in a terminal, or a few more: of characters that join others."""
+    if line.isascii():
+        return len(line)
+    from unicodedata import category, east_asian_width
+
+    none = ("Mn", "Me")
+    wide = sum(east_asian_width(char) in "WF" for char in line)
+    # The last variation selector makes the character before it a wide one.
+    return wide + sum(category(char) not in none or char == "\ufe0f" for char in line)
 
 
 def _fitting(lines: list[str], rows: int) -> list[str]:

@@ -32,7 +32,7 @@ def test_version_with_v_shows_python_and_the_packages(project: Project, orch: Or
     rows = dict(line.split(maxsplit=1) for line in orch("--version", "-v").out.splitlines())
     assert rows["orch"] == discover_orch.__version__
     assert rows["Python"] == f"{platform.python_version()} ({sys.executable})"
-    assert {"click", "msgspec", "pathspec", "python-dotenv", "rich", "watchdog"} <= {*rows}
+    assert {"click", "msgspec", "pathspec", "python-dotenv", "watchdog"} <= {*rows}
 
 
 @pytest.mark.parametrize("width", ["40", "80", "200"])

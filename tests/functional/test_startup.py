@@ -110,7 +110,7 @@ def test_a_look_without_parameters_never_loads_what_runs(project: Project) -> No
             one
             for one in modules
             if belongs_to(one, *(f"discover_orch.{name}" for name in runners))
-            or belongs_to(one, "rich", "watchdog", "sqlite3", "multiprocessing", "asyncio")
+            or belongs_to(one, "watchdog", "sqlite3", "multiprocessing", "asyncio")
         ], words
 
 

@@ -121,22 +121,6 @@ def test_a_terminal_gets_colours_and_the_whole_width(project: Project) -> None:
         assert columns - 4 < len(rule) <= columns
 
 
-def test_rich_is_imported_only_when_a_tool_has_been_silent(project: Project) -> None:
-    root = project({"src/a.py": SILENT})
-    (root / "go").touch()
-    with on_terminal(root, "run", PYTHONPROFILEIMPORTTIME="1") as orch:
-        assert orch.wait() == 0
-    assert "discover_orch.cli.console" in orch.text
-    assert not re.search(r"\| +rich", orch.text)
-    (root / "go").unlink()
-    with on_terminal(root, "run", PYTHONPROFILEIMPORTTIME="1") as orch:
-        orch.wait_for(r"    a 0\.\d\d s")
-        (root / "go").touch()
-        assert orch.wait() == 0
-    assert re.search(r"\| +rich\.cells", orch.text)
-    assert not re.search(r"\| +rich\.(console|live|text)", orch.text)
-
-
 def test_ctrl_c_interrupts_the_tool_once(project: Project) -> None:
     root = project({"orchconf.py": CONF, "src/a.py": WAITS, "src/b.py": NEXT, "gives up": ""})
     with on_terminal(root, "run") as orch:
