@@ -184,7 +184,7 @@ class _Process:
     def _describe_failure(self) -> RunNote:
         """The exception that the function raised."""
         try:
-            failure: Failure = decode(self._failure, msgspec.json.Decoder(Failure))
+            failure: Failure = decode(self._failure, Failure)
         except (ValueError, RecursionError):  # the function has printed that itself
             return self._warn("failed")
         is_exception = failure.kind == "exception"

@@ -6,11 +6,12 @@ The hashes are BLAKE2b. `hashlib` has it too, but its import loads OpenSSL, whic
 from __future__ import annotations
 
 from _blake2 import blake2b
+from functools import cache
 from typing import Any
 
 import msgspec
 
-__all__ = ["blake2b", "content_hash", "decode", "short_hash"]
+__all__ = ["blake2b", "build_decoder", "content_hash", "decode", "encode", "short_hash"]
 
 
 def content_hash(data: bytes) -> str:
@@ -23,11 +24,25 @@ def short_hash(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
 
 
-def decode(text: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
-    """The value. Raises ValueError for a text of another shape, or RecursionError; before msgspec 0.21 its own errors
-    are no ValueErrors."""
+def encode(document: object, *, is_sorted: bool = False, is_loose: bool = False) -> bytes:
+    """JSON. Python's own also holds NaN and infinity, where it `is_loose`, and the lone surrogates of a path or an
+    argument that is not UTF-8, which msgspec drops or refuses. `is_sorted`: equal mappings give the same bytes."""
     try:
-        return decoder.decode(text)
+        if not is_loose:
+            return msgspec.json.encode(document, order="sorted" if is_sorted else None)
+    except UnicodeEncodeError:
+        pass
+    import json
+
+    plain = msgspec.to_builtins(document)
+    return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
+
+
+def decode(text: bytes, kind: Any) -> Any:
+    """The value, of this type. Raises ValueError for a text of another shape, or RecursionError; before msgspec 0.21
+    its own errors are no ValueErrors."""
+    try:
+        return build_decoder(kind).decode(text)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
     # Also for a lone surrogate, which `json` escapes and msgspec refuses.
@@ -36,6 +51,12 @@ def decode(text: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
 
         found = json.loads(text)
     try:
-        return msgspec.convert(found, decoder.type)
+        return msgspec.convert(found, kind)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
+
+
+@cache
+def build_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    """Takes 1 ms for a type of many structs. Processes that are forked afterwards share it."""
+    return msgspec.json.Decoder(kind)

@@ -14,7 +14,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
-from discover_orch.model.encoding import short_hash
+from discover_orch.model.encoding import encode, short_hash
 from discover_orch.model.items import tool_of
 from discover_orch.model.pieces import Pieces
 from discover_orch.model.tool import Tool
@@ -35,7 +35,6 @@ from discover_orch.staleness.tool_result import (
     paths_in,
 )
 from discover_orch.staleness.variables_and_packages import SpelledNames
-from discover_orch.state.sealed_files import encode_json
 
 _CONN = "conn"
 
@@ -224,7 +223,7 @@ class CurrentState:
 
 def hash_code(meanings: Mapping[str, str]) -> str:
     """One hash for the code of a tool, as `CurrentState.code_of` gives it."""
-    return short_hash(encode_json(meanings, is_sorted=True))
+    return short_hash(encode(meanings, is_sorted=True))
 
 
 def find_gone(registry: Registry) -> list[str]:

@@ -14,8 +14,9 @@ import time
 
 from msgspec import Struct
 
+from discover_orch.model.encoding import decode, encode
 from discover_orch.model.errors import Problem
-from discover_orch.state.sealed_files import FOLDER, decode_json, encode_json, make_folder
+from discover_orch.state.sealed_files import FOLDER, make_folder
 
 NAME = "lock"
 _LONGEST = 4096
@@ -67,7 +68,7 @@ class ProjectLock:
         holder = LockHolder(pid=os.getpid(), since=time.strftime("%H:%M"))
         with contextlib.suppress(OSError):  # on a full disk the lock is held all the same
             os.ftruncate(fd, 0)
-            os.pwrite(fd, encode_json(holder), 0)
+            os.pwrite(fd, encode(holder), 0)
         self._fd = fd
         return None
 
@@ -109,7 +110,8 @@ def find_holder(root: str) -> LockHolder | None:
 
 def _read_holder(fd: int) -> LockHolder:
     try:
-        return decode_json(os.pread(fd, _LONGEST, 0), LockHolder)
+        holder: LockHolder = decode(os.pread(fd, _LONGEST, 0), LockHolder)
+        return holder
     except (OSError, ValueError, RecursionError):
         return LockHolder()
 

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.model.checks import checks_text
+from discover_orch.model.encoding import decode, encode
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.items import tool_of
 from discover_orch.model.observation import Observation
@@ -29,7 +30,6 @@ from discover_orch.model.tool_events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.state.sealed_files import decode_json, encode_json
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True):
@@ -313,7 +313,7 @@ def read_ends(lines: Iterable[bytes]) -> list[ToolFinished]:
 def encode_end(tool: ToolRecord) -> bytes:
     """The line for the end of a tool that was found out after its run was killed."""
     names = ("name", "module", "status", "error", "notes", "attempt")
-    return encode_json(ToolFinished(**{one: getattr(tool, one) for one in names}, is_settled=True))
+    return encode(ToolFinished(**{one: getattr(tool, one) for one in names}, is_settled=True))
 
 
 def read_first_and_last(first: bytes, last: bytes) -> RunRecord | None:
@@ -411,7 +411,7 @@ def _read_event(line: bytes) -> _AnyEvent | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        event: _AnyEvent = decode_json(line, _AnyEvent)  # type: ignore[arg-type]
+        event: _AnyEvent = decode(line, _AnyEvent)
     except (ValueError, RecursionError):
         return None
     if isinstance(event, RunBegan) and len(event.tools) != len(event.modules):

@@ -15,10 +15,11 @@ from contextlib import suppress
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.encoding import decode
 from discover_orch.model.tool_events import TableHead, TablesMade, ToolEnd, UsedData
 from discover_orch.state.recorded_run import RunRecord, ToolRecord, read_ends
 from discover_orch.state.run_folders import find_log, find_runs, read_lines
-from discover_orch.state.sealed_files import decode_json, open_nonblocking, read_flows
+from discover_orch.state.sealed_files import open_nonblocking, read_flows
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.
 SHOWN_RUNS, READ_RUNS = 10, 30
@@ -76,7 +77,7 @@ def _read_tables(root: str, record: RunRecord) -> Mapping[str, Sequence[TableHea
     for line in read_lines(root, record.run):
         if line.startswith(_TABLES):
             with suppress(ValueError, RecursionError):  # a damaged line
-                made: TablesMade = decode_json(line, TablesMade)
+                made: TablesMade = decode(line, TablesMade)
                 if made.module in passed:
                     found[made.module] = made.tables
     return found

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from discover_orch.model.encoding import encode
 from discover_orch.model.errors import Problem
 from discover_orch.state.lock import is_alive
 from discover_orch.state.recorded_run import (
@@ -27,7 +28,6 @@ from discover_orch.state.recorded_run import (
 )
 from discover_orch.state.sealed_files import (
     FOLDER,
-    encode_json,
     file_name,
     make_folder,
     open_nonblocking,
@@ -78,7 +78,7 @@ class Journal:
         """Appends a line. The end of a tool closes its log."""
         if self._events >= 0 or self._keep is not None:
             try:
-                line = encode_json(document) + b"\n"
+                line = encode(document) + b"\n"
                 if self._keep is not None:
                     self._keep(line)
                 if self._events >= 0:

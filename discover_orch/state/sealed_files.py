@@ -12,13 +12,10 @@ import errno
 import os
 import zlib
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, TypeVar
-
-import msgspec
+from typing import TypeVar
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.encoding import decode
+from discover_orch.model.encoding import decode, encode
 
 T = TypeVar("T")
 
@@ -118,31 +115,6 @@ def write_flows(root: str, flows: Mapping[str, Dataflow]) -> bool:
     return write_sealed(os.path.join(root, FOLDER, _FLOWS), _FLOWS_KIND, flows)
 
 
-def encode_json(document: object, *, is_sorted: bool = False) -> bytes:
-    """A file name that is not UTF-8 has lone surrogates in Python. msgspec refuses these, and `json` escapes them.
-
-    `is_sorted`: equal mappings give the same bytes, whatever their order.
-    """
-    try:
-        return msgspec.json.encode(document, order="sorted" if is_sorted else None)
-    except UnicodeEncodeError:
-        import json
-
-        plain = msgspec.to_builtins(document)
-        return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
-
-
-def decode_json(text: bytes, document_type: type[T]) -> T:
-    """The value that `encode_json` wrote; raises ValueError or RecursionError for all other texts."""
-    document: T = decode(text, _decoder(document_type))  # type: ignore[arg-type]
-    return document
-
-
-@cache
-def _decoder(document_type: Any) -> Any:
-    return msgspec.json.Decoder(document_type)
-
-
 def seal_text(kind: str, document: object) -> str:
     """A sealed document as text, for the memory in a database."""
     return _seal(kind, document).decode()
@@ -153,7 +125,7 @@ def unseal_text(text: str, kind: str, document_type: type[T]) -> T | None:
 
 
 def _seal(kind: str, document: object) -> bytes:
-    line = b"%s %s\n" % (kind.encode(), encode_json(document))
+    line = b"%s %s\n" % (kind.encode(), encode(document))
     return b"%08x %s" % (zlib.crc32(line), line)
 
 
@@ -163,7 +135,8 @@ def _unseal(line: bytes, kind: str, document_type: type[T]) -> T | None:
     try:
         if int(checksum, 16) != zlib.crc32(rest) or not rest.startswith(start):
             return None
-        return decode_json(rest[len(start) :], document_type)
+        document: T = decode(rest[len(start) :], document_type)
+        return document
     except (ValueError, RecursionError):
         return None
 

@@ -7,16 +7,13 @@ version number. Nothing is pickled and nothing is evaluated. This module opens n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from math import isfinite
-from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
 from discover_orch.model.checks import Check
 from discover_orch.model.conventions import SQL_SUFFIX
-from discover_orch.model.encoding import decode
+from discover_orch.model.encoding import build_decoder, decode, encode
 from discover_orch.model.parameter import ParamType
 from discover_orch.model.success_record import Attempt, SuccessRecord
 from discover_orch.model.tool_events import ToolFinished, WorkerSaid
@@ -201,8 +198,6 @@ class Answer(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True, ta
 Order = Greet | Preload | Prepare | RunStep | Ask | Terminal | Finish
 Message = WorkerSaid | Committing | Closed | Answer
 
-_encoder = msgspec.json.Encoder()
-
 
 def encode_message(message: Struct) -> bytes:
     """One line of JSON, with its newline."""
@@ -211,24 +206,19 @@ def encode_message(message: Struct) -> bytes:
 
 def decode_order(line: bytes) -> Order:
     """The value that `encode_line` wrote; ValueError for any other line."""
-    order: Order = decode(line, build_decoder(Order))
+    order: Order = decode(line, Order)
     return order
 
 
 def decode_message(line: bytes) -> Message:
     """The value that `encode_message` wrote; ValueError for any other line."""
-    message: Message = decode(line, build_decoder(Message))
+    message: Message = decode(line, Message)
     return message
 
 
 def prepare_for_orders() -> None:
     """Build the decoder of orders, which takes 1 ms. Processes that are forked afterwards share it."""
     build_decoder(Order)
-
-
-@cache  # each side needs only some of them
-def build_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
 
 
 def has_loose_metrics(message: object) -> bool:
@@ -239,13 +229,5 @@ def has_loose_metrics(message: object) -> bool:
 
 
 def encode_line(value: Struct, *, is_loose: bool = False) -> bytes:
-    """A line of JSON. Python's own also holds NaN and infinity, where it `is_loose`, and lone surrogates, which
-    msgspec drops or refuses."""
-    try:
-        if not is_loose:
-            return _encoder.encode(value) + b"\n"
-    except UnicodeEncodeError:  # a path or an argument that is not valid UTF-8
-        pass
-    import json
-
-    return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode() + b"\n"
+    """A line of JSON."""
+    return encode(value, is_loose=is_loose) + b"\n"

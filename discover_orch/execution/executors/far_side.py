@@ -42,7 +42,6 @@ from discover_orch.worker.protocol import (
     Prepare,
     RunStep,
     Terminal,
-    build_decoder,
     encode_line,
     encode_message,
 )
@@ -107,7 +106,7 @@ def folder_identity(path: str) -> str:
 
 def decode_from_far(line: bytes) -> FromFar:
     """A message of the far side; ValueError for any other line."""
-    found: FromFar = decode(line, build_decoder(FromFar))
+    found: FromFar = decode(line, FromFar)
     return found
 
 
@@ -164,14 +163,13 @@ def serve(
     about it is said, or if there is no answer. `inbox` gets the lines of orch, or `GONE`, which `is_gone`, asked every
     `interval` seconds, says too. `owns_process`: this process has no other children, so it may adopt and end what a
     tool leaves behind."""
-    decoder = build_decoder(Start | Control)
 
     def read() -> list[Start | Control]:
         found: list[Start | Control] = []
         for line in (*inbox.drain(), *((GONE,) if is_gone() else ())):
             # What cannot be read cannot be obeyed.
             with contextlib.suppress(ValueError):
-                found.append(decode(line, decoder))
+                found.append(decode(line, Start | Control))
         return found
 
     send(build_greeting())
