@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from discover_orch.cli.options import Context, OrchUsage
 from discover_orch.model.errors import Problem, UsageError
@@ -21,16 +20,6 @@ def check_file_option(file: str | None, *others: str, option: str = "-o") -> Non
     if file == STANDARD_OUTPUT and others:
         message = f"{others[0]} cannot be combined with {option} -"
         raise OrchUsage(message, f"give a file with {option} FILE")
-
-
-def refuse_same_file(paths: Mapping[str, str]) -> None:
-    """Raises UsageError where two of the options name one file. A device, such as /dev/null, takes several texts."""
-    known: dict[str, str] = {}
-    for option, path in paths.items():
-        same = known.setdefault(os.path.realpath(path), option)
-        if same != option and (os.path.isfile(path) or not os.path.exists(path)):
-            message = f"{option} and {same} name the same file: {path}"
-            raise UsageError.of("output-file", message, "give each its own file")
 
 
 def write_and_open(

@@ -11,7 +11,6 @@ from discover_orch.cli.console import document_text
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
-    refuse_same_file,
     replace_file,
     shown_path,
     write_and_open,
@@ -67,7 +66,6 @@ def command(
     paths = {**({"-o": file} if file else {}), **files}
     for option, path in paths.items():
         check_file_option(path, *flags, *(one for one in paths if one != option), option=option)
-    refuse_same_file(paths)
     root = find_root(context.start, context.folder)[0]
     record = read_run(root, run)
     document: dict[str, Any] = {"run": record.run, "path": None}

@@ -20,7 +20,7 @@ from msgspec import to_builtins
 
 from discover_orch import __version__
 from discover_orch.cli.console import Console, is_on_github
-from discover_orch.cli.file_output import STANDARD_OUTPUT, refuse_same_file, write_file
+from discover_orch.cli.file_output import STANDARD_OUTPUT, write_file
 from discover_orch.cli.options import OutputOptions
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.planning.plan import Plan
@@ -143,7 +143,6 @@ def empty_files(paths: Mapping[str, str]) -> None:
         if path == STANDARD_OUTPUT:
             message = f"{option} cannot write to standard output, where orch reports the run"
             raise UsageError.of("output-file", message, f"give a file with {option} FILE")
-    refuse_same_file(paths)
     for option, path in paths.items():
         try:
             if os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path):

@@ -36,7 +36,6 @@ from discover_orch.config.setting_values import (
 )
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.database_url import URL_PATTERN
-from discover_orch.model.errors import nearest
 from discover_orch.model.parameter import ParamValue
 
 #: The hint for a name that a stage or a group cannot have.
@@ -62,6 +61,7 @@ class Setting(Struct, frozen=True):
 
 DASK = "dask="  # the address of the scheduler follows
 WORDS = ("local", DASK, "command")
+EXECUTOR_HINT = f'use "local", "command" or "{DASK}ADDRESS", such as {DASK}tcp://HOST:8786'
 #: Programs that run a command on the machine on which they are started.
 LOCAL_PROGRAMS = frozenset(
     {
@@ -91,7 +91,7 @@ def read_executor(given: RawSetting) -> str:
     executor = str(typed(given, TEXT)).strip()
     if not is_executor(executor):
         message = f'{given.name} = "{printable(executor)}" is not an executor'
-        raise InvalidSetting(given, message, executor_hint(executor))
+        raise InvalidSetting(given, message, EXECUTOR_HINT)
     return executor
 
 
@@ -103,14 +103,6 @@ def is_executor(word: str) -> bool:
 def dask_address(executor: str) -> str:
     """The address of the Dask scheduler; "" for another executor."""
     return executor.removeprefix(DASK) if executor.startswith(DASK) else ""
-
-
-def executor_hint(word: str) -> str:
-    if word in ("dask", DASK):
-        return f'add the address of the scheduler: "{DASK}tcp://HOST:8786"'
-    if guess := nearest(word.partition("=")[0], ("local", "dask", "command")):
-        return f'did you mean "{DASK}ADDRESS"?' if guess == "dask" else f'did you mean "{guess}"?'
-    return f'use "local", "{DASK}ADDRESS" or "command"'
 
 
 def read_command(reader: SettingReader, given: RawSetting) -> Command:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.file import find_line
 from discover_orch.config.project import INSIDE_VARIABLE, Project
-from discover_orch.config.settings import executor_hint, is_executor
+from discover_orch.config.settings import EXECUTOR_HINT, is_executor
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url
@@ -199,7 +199,7 @@ def use_choices(view: ProjectView, request: Request) -> ProjectView:
     if not is_executor(executor):
         given = f'executor="{executor}"' if is_python else f"--executor {executor}"
         message = f"{given} is not an executor"
-        raise UsageError.of("usage", message, executor_hint(executor))
+        raise UsageError.of("usage", message, EXECUTOR_HINT)
     return replace(view, project=replace(view.project, executor=executor))
 
 

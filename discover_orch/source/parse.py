@@ -27,7 +27,6 @@ PARSE_ERRORS = (
 )
 LONGEST_SOURCE = 500  # characters of a line in a problem
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _CONFLICT = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: .*)?\r?$", re.MULTILINE)
 #: What Python says of bytes that are not in the encoding of the file, or of an encoding that it cannot use (PEP 263).
 _ENCODING = re.compile(
@@ -66,16 +65,11 @@ def build_problem(error: BaseException, data: bytes, path: str) -> Problem:
         message, hint = "not a text file: it contains a null byte", "save it as UTF-8 text"
         return _problem("syntax", message, hint, path, _line_at(data, data.index(b"\0")))
     if not isinstance(error, SyntaxError):
+        if isinstance(error, UnicodeError):  # Python 3.13 and later encode docstrings
+            hint = r"remove the escape, such as \ud800"
+            return _problem("syntax", f"not valid Python: {error}", hint, path, 1)
         message = "expressions or blocks are nested too deeply for Python"
         hint = "split the expression, or move the data into a data file"
-        # Python 3.13 and later encode docstrings when they compile them.
-        if isinstance(error, UnicodeError):
-            message = "not valid Python: a docstring contains half of a surrogate pair"
-            hint = r"remove the escape, such as \ud800, from the docstring"
-            found = _SURROGATE.search(data)
-            return _problem(
-                "syntax", message, hint, path, _line_at(data, found.start() if found else 0)
-            )
         return _problem("too-deep", message, hint, path, 1)
     line = error.lineno or 1
     reason = _one_line(error.msg or "invalid syntax").removeprefix("(unicode error) ")

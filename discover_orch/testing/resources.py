@@ -117,27 +117,12 @@ class OpenResources(Resources):
         return []
 
     def _await(self, awaitable: Any) -> Any:
-        if _is_in_loop():
-            if hasattr(awaitable, "close"):
-                awaitable.close()  # else Python warns that it was never awaited
-            message = "orch_run cannot await an async tool or resource inside an async test"
-            hint = "write the test with def in place of async def"
-            raise UsageError.of("async-test", message, hint)
-
         async def wait() -> Any:
             return await awaitable
 
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(wait())
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 class DatabaseOfTest:

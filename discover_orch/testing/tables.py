@@ -24,8 +24,6 @@ _TYPES: Sequence[tuple[type, str]] = (
     (datetime.timedelta, "interval"),
     (uuid.UUID, "uuid"),
 )
-#: What SQLite can hold, beside what `_plain` makes a text of.
-_SQLITE_VALUES = (int, float, str, bytes, bytearray, memoryview, type(None))
 Rows = Iterable[Mapping[str, object]] | DataFrame
 
 
@@ -33,7 +31,7 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
     """Makes the table `name` hold exactly `rows`: mappings of column to value, or a data frame of pandas or polars.
 
     A table that exists is emptied and keeps its columns; another one is created with the columns of the rows. Raises
-    UsageError where there are no columns to create it with, for what has no rows, and for values unknown to SQLite.
+    UsageError where there are no columns to create it with, and for what has no rows.
     """
     columns, values = _read(name, rows)
     driver = find_driver_connection(conn)
@@ -60,7 +58,6 @@ def fill_table(conn: Any, name: str, rows: Rows) -> None:
         marks = ", ".join([mark] * len(columns))
         if module == "sqlite3":
             values = [tuple(map(_plain, row)) for row in values]
-            _refuse_unknown(name, columns, values)
         cursor.executemany(f"INSERT INTO {quoted} ({listed}) VALUES ({marks})", values)
 
 
@@ -84,19 +81,6 @@ def _read(name: str, rows: Rows) -> tuple[list[str], list[tuple[object, ...]]]:
             raise _error(f"the rows of {name} must be dicts, not {type(row).__name__}", hint)
     columns = list(dict.fromkeys(column for row in listed for column in row))
     return columns, [tuple(row.get(column) for column in columns) for row in listed]
-
-
-def _refuse_unknown(
-    name: str, columns: Sequence[str], values: Iterable[tuple[object, ...]]
-) -> None:
-    for row in values:
-        for column, value in zip(columns, row, strict=True):
-            if not isinstance(value, _SQLITE_VALUES):
-                kind = type(value).__name__
-                raise _error(
-                    f"the column {column} of {name} has a value of type {kind}, which SQLite cannot hold",
-                    "convert it as the tool that writes the table does, for example to a text",
-                )
 
 
 def _error(message: str, hint: str) -> UsageError:

@@ -212,7 +212,7 @@ def test_a_resource_that_cannot_be_closed_there_is_reported(project: Project, or
     [
         (
             ("--executor", "dsk"),
-            '--executor dsk is not an executor\n  hint: did you mean "dask=ADDRESS"?',
+            '--executor dsk is not an executor\n  hint: use "local", "command" or "dask=ADDRESS", such as dask=tcp://HOST:8786',
         ),
         (("--executor", "command", "--pdb"), "--pdb cannot be combined with the executor command"),
     ],

@@ -113,7 +113,6 @@ def test_half_a_surrogate_pair_in_a_docstring_is_a_problem_where_python_says_so(
         assert found.doc == "? odd"
     else:
         assert isinstance(found, BrokenTool)
-        assert str(found.problems[0].location) == "src/pkg/tool.py:4"
         assert "surrogate" in found.problems[0].message
 
 
