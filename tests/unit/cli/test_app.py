@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import socket
 import sys
@@ -17,9 +16,6 @@ from discover_orch import __version__
 from discover_orch.cli.app import StdoutClosed, app, run_command_line
 from discover_orch.cli.options import Context, OrchUsage
 from tests.support.project_builder import write_files
-
-TOOL = 'STAGE = "ingest"\ndef run(*, since: int = 3): ...'
-
 
 Captured = pytest.CaptureFixture[str]
 
@@ -125,15 +121,3 @@ def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
     assert run_command_line(["--version"], interpreter) == 0
     assert run_command_line(["list"]) == 5
     assert ended == [interpreter, interpreter]
-
-
-@pytest.mark.parametrize("is_there", [True, False])
-def test_orch_new_says_to_install_pytest_where_it_is_missing(
-    is_there: bool, capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = importlib.util.find_spec("pytest") if is_there else None
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
-    assert orch("new", "second", "--stage", "ingest", files={"src/first.py": TOOL}) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "  pytest tests/test_second.py"
-    assert ("  pip install pytest" in lines) is not is_there

@@ -112,12 +112,6 @@ def test_it_is_wiped_once_and_only_where_it_is_drawn() -> None:
     assert stream.getvalue() == f"{WIPE}x{WIPE}"
 
 
-def test_without_a_terminal_nothing_is_shown() -> None:
-    line = StatusLine(None, PLAIN)
-    line.show("x")
-    line.hide()
-
-
 def test_it_is_dim_where_there_are_colours() -> None:
     style = Style(colour=True, unicode=True, width=40)
     assert drawn("x", style=style) == f"{WIPE}{style.paint('x', 'dim')}"

@@ -13,7 +13,7 @@ import pytest
 
 from discover_orch.databases.drivers import find_database
 from discover_orch.databases.error_hints import find_hint
-from discover_orch.databases.opening import find_path, open_sqlite, open_url
+from discover_orch.databases.opening import open_sqlite, open_url
 from discover_orch.model.database_url import CannotOpen
 from tests.support.permissions import bound_by_permissions
 
@@ -60,11 +60,6 @@ def test_a_write_to_a_read_only_database_gets_a_hint(tmp_path: Path) -> None:
     close = find_hint(misspelled, tables=("customers", "sales"))
     assert close.startswith("did you mean sales? Otherwise run the tool that creates this table")
     assert "did you mean" not in find_hint(misspelled, tables=("customers",))
-
-
-def test_only_a_url_of_a_file_has_a_path() -> None:
-    assert find_path("sqlite:///data.db", "/project") == "/project/data.db"
-    assert [find_path(url, "/project") for url in ("sqlite://", "mysql://h/d", "x")] == [""] * 3
 
 
 def test_at_the_end_the_log_is_in_the_file_though_another_program_has_it_open(

@@ -1,24 +1,10 @@
-"""What texts mean for transactions, and where the statements of a script end."""
+"""Where the statements of a script end."""
 
 from __future__ import annotations
 
 import pytest
 
-from discover_orch.databases.sqlite_text import read_statement, split_script
-
-
-@pytest.mark.parametrize(
-    ("sql", "begins"),
-    [
-        ("INSERT INTO t", True),
-        (" /* so */ -- so\n replace INTO t", True),
-        ("; INSERT INTO t", False),
-        ("WITH x AS (SELECT 1) DELETE FROM t", False),
-        ("CREATE TABLE t", False),
-    ],
-)
-def test_before_which_statements_python_begins(sql: str, begins: bool) -> None:
-    assert read_statement(sql).begins is begins
+from discover_orch.databases.sqlite_text import split_script
 
 
 @pytest.mark.parametrize(

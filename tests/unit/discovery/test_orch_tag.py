@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,42 +28,6 @@ def read(**values: object) -> tuple[ToolSettings, tuple[Problem, ...]]:
 
 def errors(**values: object) -> list[str]:
     return said([one for one in read(**values)[1] if one.severity == "error"])
-
-
-@pytest.mark.parametrize(
-    ("key", "good"),
-    [
-        ("name", "été"),
-        ("name", "a.b-c_2"),
-        ("inputs", []),
-        ("retries", 0),
-        ("retry_delay", 0),
-        ("timeout", 0.5),
-        ("tokens", {}),
-    ],
-)
-def test_a_value_at_the_edge_of_its_sense_is_accepted(key: str, good: object) -> None:
-    assert errors(**{key: good}) == []
-
-
-@pytest.mark.parametrize(
-    ("written", "seconds"),
-    [
-        ("1d", 86400),
-        ("6h", 21600),
-        ("30m", 1800),
-        ("45s", 45),
-        ("1.5h", 5400),
-        (90, 90),
-        (0.5, 0.5),
-    ],
-)
-def test_an_age_is_a_number_of_seconds_or_has_a_unit(written: object, seconds: float) -> None:
-    assert read(max_age=written)[0].max_age == seconds
-
-
-def test_a_number_that_no_float_can_hold_is_no_number_of_seconds() -> None:
-    assert len(errors(timeout=10**400, retries=10**400, max_age=10**400)) == 3
 
 
 @given(st.dictionaries(st.sampled_from(sorted(RULES)), json_values))

@@ -31,14 +31,6 @@ def look(
     )
 
 
-def test_names_of_any_kind_are_kept_apart(tmp_path: Path) -> None:
-    names = ["a\nb.py", "a b.py", "é.py", "\u202e.py"]
-    write_files(tmp_path, {f"src/{name}": "" for name in names})
-    os.close(os.open(os.fsencode(tmp_path / "src") + b"/\xff.py", os.O_CREAT))
-    tree = look(tmp_path)
-    assert len(tree.signatures) == 5
-
-
 # Two looks are equal exactly where nothing changed.
 
 

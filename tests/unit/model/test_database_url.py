@@ -6,35 +6,11 @@ import pytest
 
 from discover_orch.model.database_url import (
     CannotOpen,
-    OtherUrl,
-    PostgresUrl,
     database_name,
     find_file,
     is_in_memory,
     read_database_url,
 )
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("sqlite:///data.db", "data.db"),
-        ("sqlite:///sub/data.db", "sub/data.db"),
-        ("sqlite:////tmp/data.db", "/tmp/data.db"),
-        ("sqlite:///data.db?mode=ro&immutable=1", "data.db"),
-        ("sqlite://", ""),
-        ("sqlite:///", ""),
-        ("sqlite:///:memory:", ""),
-        ("sqlite:///shared?mode=memory&cache=shared", ""),
-        ("duckdb:///d.duckdb?threads=2", "d.duckdb"),
-        ("duckdb:////tmp/d.duckdb", "/tmp/d.duckdb"),
-        ("duckdb://", ""),
-        ("duckdb:///:memory:", ""),
-    ],
-)
-def test_a_url_means_a_file(url: str, path: str) -> None:
-    assert read_database_url(url).file == path
-    assert (find_file(url), is_in_memory(url)) == (path, not path)
 
 
 @pytest.mark.parametrize(
@@ -62,18 +38,6 @@ def test_a_wrong_url_raises_with_a_hint(url: str, message: str, hint: str) -> No
     assert hint in told.value.hint
     assert (find_file(url), is_in_memory(url)) == ("", False)
     assert "secret" not in str(told.value) + told.value.hint
-
-
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_psycopg_opens_each_url_that_is_meant_for_it(scheme: str) -> None:
-    url = f"{scheme}://u@h/d?connect_timeout=3"
-    assert read_database_url(url) == PostgresUrl(url="postgresql://u@h/d?connect_timeout=3")
-    assert (find_file(url), is_in_memory(url)) == ("", False)
-
-
-def test_any_other_url_is_left_to_sqlalchemy() -> None:
-    assert read_database_url("mysql://h/d") == OtherUrl(url="mysql://h/d", scheme="mysql")
-    assert (find_file("mysql://h/d"), is_in_memory("mysql://h/d")) == ("", False)
 
 
 @pytest.mark.parametrize(

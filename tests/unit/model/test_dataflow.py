@@ -288,14 +288,6 @@ def test_what_two_tools_share_is_told_exactly_where_one_reads_what_the_other_wri
             assert bool(shared(reader, writer)) == depends(bare, writer)
 
 
-def test_what_two_tools_share_reads_as_in_a_sentence() -> None:
-    reader = Dataflow(
-        inputs=("data/*.csv",), reads=("data/a.csv", "x"), tables_read=("raw", "more")
-    )
-    writer = Dataflow(writes=("data/a.csv",), tables_written=("raw",))
-    assert shared(reader, writer) == ("data/*.csv", "data/a.csv", "the table raw")
-
-
 @pytest.mark.parametrize(
     ("reader", "writer"),
     [
@@ -343,11 +335,6 @@ def test_the_list_of_tables_is_a_known_read_and_an_empty_declaration_makes_known
     empty = Dataflow(has_outputs=True)
     assert (empty.has_reads, empty.has_writes) == (False, True)
     assert not Dataflow(has_outputs=True, is_unclear=True).has_writes
-
-
-def test_files_are_shown_once_whether_declared_or_seen() -> None:
-    flow = Dataflow(inputs=("a*", "b"), reads=("b", "c"), outputs=("d",), writes=("d", "e"))
-    assert (flow.files_read, flow.files_written) == (("a*", "b", "c"), ("d", "e"))
 
 
 def test_what_a_tool_updates_in_place_can_be_left_out_of_what_it_reads() -> None:

@@ -19,14 +19,6 @@ def test_exit_codes_of_signals_are_as_shells_have_them() -> None:
     assert {ExitCode.HANGUP, ExitCode.INTERRUPTED, ExitCode.TERMINATED} == {*stopped.values()}
 
 
-def test_the_nearest_word_is_the_one_meant() -> None:
-    assert nearest("analyse", ["ingest", "analyze", "render"]) == "analyze"
-    assert nearest("analyze", ()) is None
-    assert nearest("zzz", ["ingest", "analyze"]) is None
-    assert nearest("T1", ["ingest", "t1"]) == "t1"
-    assert nearest("stage.A", (name for name in ["stage.B"])) == "stage.B"
-
-
 @given(st.text(max_size=8), st.lists(st.text(max_size=8), max_size=5))
 def test_the_nearest_word_is_one_of_them_and_the_word_itself_wins(
     word: str, candidates: list[str]

@@ -14,19 +14,6 @@ modules = st.lists(st.lists(parts, min_size=1, max_size=4).map(".".join), unique
 own_names = st.one_of(st.none(), parts, st.sampled_from(["x", "a.b", "y-z"]))
 
 
-def test_every_suffix_names_a_tool() -> None:
-    names = build_names([("src.pipeline.parse", None)])
-    for word in ("parse", "pipeline.parse", "src.pipeline.parse"):
-        assert names.find(word) == ("src.pipeline.parse",)
-    assert names.find("pipeline") == names.find("arse") == names.find("src.parse") == ()
-
-
-def test_a_whole_module_path_is_never_ambiguous() -> None:
-    names = build_names([("parse", None), ("src.parse", None)])
-    assert names.find("parse") == ("parse",)
-    assert names.display == {"parse": "parse", "src.parse": "src.parse"}
-
-
 @given(modules, st.data())
 def test_the_name_that_is_shown_always_leads_back(found: list[str], data: st.DataObject) -> None:
     tools = [(module, data.draw(own_names)) for module in found]

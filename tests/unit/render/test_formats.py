@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -170,46 +169,6 @@ def test_no_text_breaks_what_a_notebook_shows(text: str) -> None:
     }
 
 
-def test_a_trace_shows_workers_attempts_commits_and_the_time_without_tools() -> None:
-    first = Attempt(start=4.0, end=6.0, status="failed", error=failure("x"), delay=3.0)
-    second = Attempt(start=8.0, end=9.0, status="passed", number=2, commit_seconds=0.5)
-    other = Attempt(start=5.0, end=10.0, status="passed", worker=2)
-    last = Attempt(start=12.0, end=13.0, status="passed")
-    after = RecordedStep(module="c", name="c", after=("a",))
-    record = replace(
-        record_of(""),
-        run="7",
-        status="passed",
-        tools=(tool("a", first, second), tool("b", other), tool("c", last, step=after)),
-        notes=(),
-        ended=14.0,
-        age=2.0,
-    )
-    found = read_trace(trace_text(record))
-    names = {one["tid"]: one["args"]["name"] for one in found if one["name"] == "thread_name"}
-    assert names == {0: "orch", 1: "worker 1", 2: "worker 2"}
-    slices = [
-        (names[one["tid"]], one["name"], one["ts"] / 1e6, one["dur"] / 1e6)
-        for one in found
-        if one["ph"] == "X"
-    ]
-    assert slices == [
-        ("worker 1", "a", 6.0, 2.0),
-        ("worker 1", "a", 10.0, 1.0),
-        ("worker 1", "commit", 10.5, 0.5),
-        ("worker 2", "b", 7.0, 5.0),
-        ("worker 1", "c", 14.0, 1.0),
-        ("orch", "start", 0.0, 6.0),
-        ("orch", "between tools", 12.0, 2.0),
-        ("orch", "end", 15.0, 1.0),
-    ]
-    attempts = [one["args"]["attempt"] for one in found if one["name"] == "a"]
-    assert attempts == [1, 2]
-    assert [one["name"] for one in found if one["ph"] == "i"] == ["a is tried again", "run passed"]
-    arrows = [(one["ph"], one["tid"], one["ts"]) for one in found if one["ph"] in "sf"]
-    assert arrows == [("s", 1, 10_999_999), ("f", 1, 14_000_000)]
-
-
 @pytest.mark.parametrize(
     ("database", "table", "expected"),
     [
@@ -232,19 +191,6 @@ def test_tables_are_named_by_the_rules_of_openlineage(
     record = replace(record_of(""), database=database)
     found = Lineage(record=record, root="/p", namespace="n").name_table(table)
     assert f"{found['namespace']} {found['name']}" == expected
-
-
-def test_github_gets_ten_annotations_of_a_kind_and_failures_first() -> None:
-    problems = [
-        Problem(code="x", message=f"p{number}", severity=kind)
-        for number, kind in itertools.product(range(15), KINDS)
-    ]
-    lines = read_annotations(problem_annotations(problems, "").rstrip("\n"))
-    assert [kind for kind, _, _ in lines].count("error") == 10
-    assert [kind for kind, _, _ in lines].count("warning") == 10
-    record = record_of("")
-    rows = [line for line in step_summary(record, "p").split("\n") if "| " in line]
-    assert [row.split(" | ")[0] for row in rows[2:]] == ["| `b`", "| `a`", "| `c`"]
 
 
 def test_the_summary_of_a_step_is_never_too_large_for_github() -> None:

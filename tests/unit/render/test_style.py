@@ -13,8 +13,6 @@ from discover_orch.model.documents import Value
 from discover_orch.render.style import (
     Style,
     clean,
-    count,
-    cut,
     duration,
     one_line,
     shown,
@@ -72,19 +70,6 @@ def test_one_line_is_one_line(text: str) -> None:
     assert found.splitlines() in ([], [found])
 
 
-def test_what_is_taken_out_is_shown_escaped() -> None:
-    assert clean("a\x1b[2Jb\x07\u202e") == "a\\x1b[2Jb\\x07\\u202e"
-    assert clean("\x1b[31mred\x1b[0m") == "red"
-    assert clean("\x1b[31mred", COLOUR) == "\x1b[31mred\x1b[0m"
-
-
-def test_a_style_without_colour_paints_nothing() -> None:
-    assert Style().paint("x", "error") == "x"
-    assert COLOUR.paint("x", "error") == "\x1b[1;31mx\x1b[0m"
-    assert COLOUR.paint("", "error") == ""
-    assert Style(unicode=False).mark("✓", "ok") == "ok"
-
-
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
@@ -100,14 +85,6 @@ def test_a_style_without_colour_paints_nothing() -> None:
 )
 def test_a_duration_is_as_exact_as_it_is_useful(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
-
-
-def test_a_count_is_in_the_right_number() -> None:
-    assert [count(number, "tool") for number in (0, 1, 1234)] == [
-        "0 tools",
-        "1 tool",
-        "1,234 tools",
-    ]
 
 
 words = st.lists(st.text("abcdefg/._-", min_size=1, max_size=30), max_size=20)
@@ -143,27 +120,6 @@ def test_a_command_to_paste_is_not_broken(width: int, colour: bool) -> None:
     assert any("orch list" in line for line in lines)
     listing = f"{label} orch list shows all stages and tools of this project"
     assert len(wrap(listing, style).splitlines()) == {20: 4, 40: 2}.get(width, 1)
-
-
-def test_a_word_that_is_wider_than_the_screen_stays_whole() -> None:
-    assert wrap("a " + "x" * 100 + " b", Style(width=40), "  ") == "a\n  " + "x" * 100 + "\n  b"
-
-
-@pytest.mark.parametrize(
-    ("text", "room", "shown"),
-    [
-        ("one two three", 13, "one two three"),
-        ("one two three", 12, "one two…"),
-        ("one two three", 8, "one two…"),
-        ("one two three", 7, "one…"),
-        ("onetwothree", 5, "onet…"),
-        ("ValueError: https://example.org/a/b", 24, "ValueError: https://exa…"),
-    ],
-)
-def test_a_cut_text_ends_after_a_word_unless_most_of_it_is_one_word(
-    text: str, room: int, shown: str
-) -> None:
-    assert cut(text, room, Style()) == shown
 
 
 @given(hostile)

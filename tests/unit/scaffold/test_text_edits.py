@@ -28,40 +28,10 @@ def test_a_table_is_read_as_it_was_written(table: Table) -> None:
     assert tomllib.loads(toml_table("tool.orch", table)) == {"tool": {"orch": table}}
 
 
-@pytest.mark.parametrize(
-    "text", ["", "a = 1", "[tool.x]\ny = 1\n", "[tool]\n", "# é\r\n[a]\r\nb = 1\r\n"]
-)
-def test_a_table_is_added_at_the_end(text: str) -> None:
-    new = append_table(text, "tool.orch", {"stages": ["a"], "groups": {"b": ["c"]}})
-    assert new.startswith(text)
-    assert tomllib.loads(new)["tool"]["orch"] == {"stages": ["a"], "groups": {"b": ["c"]}}
-
-
 @pytest.mark.parametrize("text", ["tool = {}\n", "[tool.orch]\nstages = []\n", "[[tool]]\nx = 1\n"])
 def test_a_table_that_cannot_be_added_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         append_table(text, "tool.orch", {"stages": ["a"]})
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ('stages = ["a", "b"]', 'stages = ["a", "b", "c"]'),
-        ("stages = []  # none", 'stages = ["c"]  # none'),
-        ("stages=['a',]", "stages=['a', \"c\"]"),
-        (
-            'stages = [\n    "a",  # one\n    "b"\n]',
-            'stages = [\n    "a",  # one\n    "b",\n    "c",\n]',
-        ),
-        ('old = ["a"]\nstages = ["a"]', 'old = ["a"]\nstages = ["a", "c"]'),
-    ],
-)
-def test_a_list_grows_in_place(before: str, after: str) -> None:
-    assert append_to_list(before, (), "stages", "c") == after
-    assert (
-        append_to_list(f"[tool.orch]\n{before}\n", ("tool", "orch"), "stages", "c")
-        == f"[tool.orch]\n{after}\n"
-    )
 
 
 @pytest.mark.parametrize(

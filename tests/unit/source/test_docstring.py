@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,17 +13,6 @@ def param_help(
     text: str | None, names: str = "source since until args extra a b"
 ) -> dict[str, str]:
     return read_help(text, names.split())
-
-
-@pytest.mark.parametrize(
-    "text", [None, "", "One line.", "Args: none.", "Args:\n", "Parameters\n---"]
-)
-def test_nothing_is_required(text: str | None) -> None:
-    assert param_help(text) == {}
-
-
-def test_only_what_is_a_parameter_is_told_of() -> None:
-    assert param_help("Args:\n    c: Three.\n    a: One.\n\nNote: a.\nb") == {"a": "One."}
 
 
 def test_first_line_is_folded_and_can_be_shown() -> None:

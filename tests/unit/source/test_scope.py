@@ -20,12 +20,6 @@ def read(text: str, package: str = "src.pkg") -> dict[str, list[Binding]]:
     return read_bindings(ast.parse(text), package)
 
 
-def test_each_binding_knows_its_statement() -> None:
-    found = read("a = 1\nif a:\n    a = 2\n    b = a\na = 3")
-    assert [binding.index for binding in found["a"]] == [0, 1, 2]
-    assert [binding.index for binding in found["b"]] == [1]
-
-
 dotted = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
 
 
@@ -40,11 +34,6 @@ def test_relative_imports_count_as_python_counts_them(
     except ImportError:
         expected = ""
     assert absolute("." * level + (module or ""), package) == expected.rstrip(".")
-
-
-def test_relative_imports_outside_a_package_lead_nowhere() -> None:
-    assert absolute(".a", "") == ""
-    assert absolute("a", "") == "a"
 
 
 # No comprehensions: `symtable` counts a walrus there as global, and of late their variables as assigned.

@@ -8,14 +8,12 @@ from datetime import datetime
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.protocol import (
-    Finish,
     Message,
     Order,
     decode_message,
@@ -79,20 +77,3 @@ def test_numbers_that_json_does_not_know_survive() -> None:
     decoded: Any = decode_message(encode_message(message))
     assert math.isnan(decoded.metrics["n"])
     assert decoded.metrics["i"] == math.inf
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"\n",
-        b"Fatal Python error\n",
-        b"[]\n",
-        b"{}\n",
-        b'{"event": "ToolDeclined"}\n',
-        encode_line(Finish()),
-        b"\xff\n",
-    ],
-)
-def test_what_is_no_message_is_told_apart(line: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - any of them: the line is put aside
-        decode_message(line)
