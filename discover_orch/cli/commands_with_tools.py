@@ -52,7 +52,9 @@ class ToolsCommand(click.Command):
         ctx.meta[ARGS] = list(args)
         words = None if ctx.resilient_parsing else args  # a word to complete is not whole yet
         tools = view.registry.by_tool.tools.values()
-        ctx.meta[DYNAMIC] = param_options(tools, self.own_spellings(ctx), words)
+        ctx.meta[DYNAMIC] = param_options(
+            tools, self.own_spellings(ctx), words, view.registry.item_values
+        )
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 class ParamOption(click.Option):
     """`--since VALUE` or `--dry/--no-dry`. Its texts are in `ctx.params` under `param:NAME`."""
 
-    def __init__(self, param: Param, declarations: Sequence[str], *, is_flag: bool) -> None:
-        self.param = param
+    def __init__(
+        self,
+        param: Param,
+        declarations: Sequence[str],
+        find_values: Callable[[str], Sequence[str]],
+        *,
+        is_flag: bool,
+    ) -> None:
+        self.param, self._find_values = param, find_values
         kind: dict[str, Any] = {"is_flag": True} if is_flag else {"multiple": True, "type": str}
         super().__init__(
             [f"param_{param.name}", *declarations], default=None, expose_value=True, **kind
@@ -36,6 +43,8 @@ class ParamOption(click.Option):
         self.name = PREFIX + param.name
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if values := self._find_values(self.param.name):
+            return complete_words(dict.fromkeys(values, ""), incomplete)
         if self.param.type.base == Scalar(kind="path"):
             return complete_path(incomplete, "file")
         return complete_words(dict.fromkeys(choices(self.param), ""), incomplete)
@@ -57,13 +66,17 @@ def find_refusal(name: str, tools: Iterable[Tool]) -> OrchUsage | None:
 
 
 def param_options(
-    tools: Iterable[Tool], taken: set[str], words: Iterable[str] | None
+    tools: Iterable[Tool],
+    taken: set[str],
+    words: Iterable[str] | None,
+    find_values: Callable[[str], Sequence[str]] = lambda _: (),
 ) -> list[ParamOption]:
     """One option for each parameter name, except those in `taken`, the spellings of orch's own options, and those of
     `find_refusal`.
 
     With the `words` of a command line, only the options among them are made, since making hundreds is slow. If one of
-    the words is not an option, all are made, so that the error can name the nearest.
+    the words is not an option, all are made, so that the error can name the nearest. `find_values` gives the values of
+    items for the name of a parameter.
     """
     owned, tools = {"--", *taken}, list(tools)
     mixed = find_mixed(tools)
@@ -80,7 +93,7 @@ def param_options(
         if param.flag not in flags:
             continue
         owned.update(flags)
-        found.append((flags, partial(ParamOption, param, free, is_flag=is_flag)))
+        found.append((flags, partial(ParamOption, param, free, find_values, is_flag=is_flag)))
     wanted = owned if words is None else {one.partition("=")[0] for one in words if one[:2] == "--"}
     has_all = not wanted <= owned
     return [make() for flags, make in found if has_all or not wanted.isdisjoint(flags)]

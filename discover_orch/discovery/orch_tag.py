@@ -75,10 +75,9 @@ def read_settings(
             message = f'"{key}" in ORCH must be {rule.kind.words}'
             add("orch-value", message, f"for example {rule.example}", line)
     name = good.pop("name", None)
-    if ("is_in_order" in good or "column" in good) and "each" not in tag.values:
-        alone = "in_order" if "is_in_order" in good else "column"
+    if "is_in_order" in good and "each" not in tag.values:
         hint = 'add "each", for example "each": "raw/{day}.csv", or remove it'
-        add("each", f'"{alone}" in ORCH is for tools with "each"', hint, tag.lines[alone])
+        add("each", '"in_order" in ORCH is for tools with "each"', hint, tag.lines["in_order"])
     good |= {f"has_{key}": key in good for key in ("inputs", "outputs")}
     return name, ToolSettings(**good), tuple(problems)
 
@@ -116,7 +115,6 @@ _AGE = Kind(
 )
 _OWN = Kind(Literal["own"], '"own"', lambda _: True)
 _EACH = Kind(object, "", read_each)
-_COLUMN = Kind(Annotated[str, Meta(min_length=1)], "the name of a column")
 _NO_TRANSACTION = Kind(Literal["none"], '"none"', lambda _: True)
 
 
@@ -155,11 +153,6 @@ RULES = {
         example='"in_order": True',
         meaning="`True`: the items run one after another, and each waits for the one before",
         sets="is_in_order",
-    ),
-    "column": Rule(
-        kind=_COLUMN,
-        example='"column": "day"',
-        meaning="the column of the tool's tables that holds the value of the item, so that a row belongs to its item",
     ),
     "retries": Rule(
         kind=_ATTEMPTS,

@@ -130,6 +130,11 @@ class Registry(Struct, frozen=True, kw_only=True):
             return tuple(self.same_items[module].names) if module in self.same_items else ()
         return tool.each.params
 
+    def item_values(self, param: str) -> list[str]:
+        """The values that items give to parameters of this name."""
+        steps = (self.tools[key] for keys in self.steps.values() for key in keys)
+        return [*dict.fromkeys(one.item.values[param] for one in steps if param in one.item.values)]
+
     def count_items(self, module: str) -> str:
         """`60 days`; "" for a tool without items."""
         keys = self.steps.get(module)

@@ -30,8 +30,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
       it uses. `has_own_worker`: it runs in a process in which no other tool runs.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.
     - `timeout`: after this time it is stopped and has failed. `tokens`: those that it holds while it runs.
-    - `each`: the tool runs once for each of these items; `is_in_order`: each item after the one before. `column`: the
-      column of its tables that holds the value of the item.
+    - `each`: the tool runs once for each of these items; `is_in_order`: each item after the one before.
     """
 
     inputs: tuple[str, ...] = ()
@@ -52,7 +51,6 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     has_own_worker: bool = False
     each: Each | None = None
     is_in_order: bool = False
-    column: str = ""
 
 
 class Tool(ToolSettings, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 
@@ -11,6 +12,7 @@ from discover_orch.model import documents
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.documents import Value
+from discover_orch.model.items import item_text, tool_name, tool_of
 from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
 from discover_orch.planning.parallel import Waits
 from discover_orch.planning.param_values import BoundArgument
@@ -27,6 +29,8 @@ from discover_orch.render.style import (
 from discover_orch.staleness.reason_sentences import Freshness
 
 MOST_FRESH, MOST_REMOVED = 20, 5
+#: Items of one tool that a plan names.
+MOST_ITEMS = 10
 _UNKNOWN: Mapping[str, Freshness] = {}
 
 
@@ -39,8 +43,16 @@ def plan_text(
     out = [shown(intro)] if intro else []
     workers = f" with {jobs} workers" if jobs > 1 else ""
     out.append(f"would run {count(len(plan.steps), 'tool')}{workers}, in this order:")
-    rows: list[Sequence[str]] = []
+    rows: list[Sequence[str] | str] = []
+    items = Counter(tool_of(step.module) for step in plan.steps)
+    shown_items: Counter[str] = Counter()
     for number, step in enumerate(plan.steps, start=1):
+        tool = tool_of(step.module) if item_text(step.module) else ""
+        shown_items[tool] += 1
+        if tool and shown_items[tool] > MOST_ITEMS and not verbose:
+            if shown_items[tool] == items[tool]:
+                rows.append(f"     … and {items[tool] - MOST_ITEMS:,} more of {_tool_name(step)}")
+            continue
         rows.append(
             (str(number), step.name, step.stage, "  ".join(filter(None, _step_facts(step, style))))
         )
@@ -51,6 +63,10 @@ def plan_text(
     if plan.fresh:
         out.append(wrap(f"fresh: {names_text(plan.fresh, MOST_FRESH)}", style, "       "))
     return "\n".join(out) + "\n"
+
+
+def _tool_name(step: documents.Step) -> str:
+    return tool_name(step.name, step.module)
 
 
 def _step_facts(step: documents.Step, style: Style) -> Iterator[str]:

@@ -107,3 +107,10 @@ def test_another_project_and_a_broken_one(project: Project, orch: Orch) -> None:
     assert "--dry-run" in complete(orch, "orch run --", cwd=root / "broken")
     project({"broken/orch.toml": "", "broken/src/a.py": "STAGE = 's'\n(", **PIPELINE})
     assert "full" in complete(orch, "orch run ", cwd=root / "broken")
+
+
+def test_the_values_of_items_are_completed(project: Project, orch: Orch) -> None:
+    tool = 'STAGE = "clean"\nORCH = {"each": "raw/{day}.csv"}\ndef run(*, day): ...\n'
+    project({"src/clean.py": tool, "raw/2026-01-01.csv": "", "raw/2026-02-01.csv": ""})
+    assert complete(orch, "orch run clean --day ") == ["2026-01-01", "2026-02-01"]
+    assert complete(orch, "orch status --day 2026-02") == ["2026-02-01"]
