@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct, field
@@ -152,6 +153,16 @@ def tool_name(name: str, key: str) -> str:
 def item_text(key: str) -> str:
     """The text of the item; "" where there is none."""
     return key.partition(" ")[2]
+
+
+def last_items(keys: Iterable[str], most: int) -> list[str]:
+    """These steps, but of the items of one tool the last ones alone."""
+    found, counts = [], Counter[str]()
+    for key in reversed([*keys]):
+        counts[tool_of(key)] += 1
+        if not item_text(key) or counts[tool_of(key)] <= most:
+            found.append(key)
+    return found[::-1]
 
 
 # What "each" says.

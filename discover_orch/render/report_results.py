@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from posixpath import splitext
 
+from discover_orch.model.items import last_items
 from discover_orch.model.secret_masking import mask_text
 from discover_orch.model.table_keys import shown_table
 from discover_orch.model.tool_events import TableHead
 from discover_orch.render.markup import NOTHING, Html, h, join, lines
 from discover_orch.render.report_tools import ReportTool, section, size_text
 from discover_orch.render.style import Style, count, cut
-from discover_orch.staleness.made_files import MOST_IN_ALL, START, MadeFile
+from discover_orch.staleness.made_files import MOST_IN_ALL, MOST_OF_ITEMS, START, MadeFile
 
 #: With more results than this, they are folded at first.
 MOST_OPEN = 20
@@ -42,8 +43,12 @@ def results_html(
     room = MOST_IN_ALL - sum(len(one.data or b"") for files in made.values() for one in files)
     parts: list[Html] = []
     total = 0
+    with_results = [one.record.module for one in tools if one.record.module in {*made, *tables}]
+    last = {*last_items(with_results, MOST_OF_ITEMS)}
     for tool in tools:
         record = tool.record
+        if record.module not in last:
+            continue
         shown: list[Html] = []
         named: list[str] = []
         for file in made.get(record.module, ()):

@@ -12,6 +12,7 @@ from posixpath import splitext
 
 from msgspec import Struct
 
+from discover_orch.model.items import last_items
 from discover_orch.model.observation import WRITTEN, Observation
 from discover_orch.staleness.input_versions import Versions
 from discover_orch.staleness.memory import Memory
@@ -28,6 +29,8 @@ from discover_orch.staleness.writers import Writers
 from discover_orch.state.recorded_run import RunRecord, ToolRecord
 from discover_orch.state.sealed_files import open_nonblocking, read_flows
 
+#: Items of one tool whose results are shown.
+MOST_OF_ITEMS = 3
 #: Bytes: of one file that a page shows, of the start of one whose first rows are shown, and of all files of a page.
 MOST_SHOWN, START, MOST_IN_ALL = 200_000, 64_000, 5_000_000
 _IMAGES, _TEXTS = (
@@ -55,8 +58,10 @@ class MadeFile(Struct, frozen=True, kw_only=True):
 
 
 def read_made_files(root: str, record: RunRecord) -> dict[str, tuple[MadeFile, ...]]:
-    """By module, of the tools that have passed in this run, in the order of the page."""
+    """By module, of the tools that have passed in this run, in the order of the page; of items the last ones."""
     tools = [tool for tool in record.tools if tool.status == "passed" and _has_written(tool)]
+    last = {*last_items((tool.module for tool in tools), MOST_OF_ITEMS)}
+    tools = [tool for tool in tools if tool.module in last]
     reader = _Reader(root, record) if tools else None
     return {tool.module: tuple(reader.find(tool)) for tool in tools} if reader else {}
 
