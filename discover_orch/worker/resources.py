@@ -156,8 +156,9 @@ class Resources:
 
     def store_records(self, project: str, records: tuple[SuccessRecord, ...]) -> None:
         """Keeps in the database what is remembered of these successes, if this worker has used it."""
-        memory = self._connection.memory
-        if memory is not None and not self._connection.is_gone():
+        if self._connection.memory is not None:
+            self.open([CONN])  # anew where a tool or the database has closed it
+        if (memory := self._connection.memory) is not None:
             memory.store(project, records)
 
     def take_record(self) -> str:

@@ -434,6 +434,27 @@ def test_a_document_that_cannot_be_read_is_not_said_to_be_of_a_kill(
     assert "a stale run 1 committed it, and what the database has of it cannot be read" in said
 
 
+@pytest.mark.parametrize("is_server", [False, True], ids=["sqlite", "postgres"])
+def test_what_is_remembered_is_kept_though_the_last_tool_closes_its_connection(
+    project: Project, orch: Orch, is_server: bool, new_postgres: Callable[[], str]
+) -> None:
+    url = new_postgres() if is_server else "sqlite:///data.db"
+    makes = (
+        'conn.execute("drop table if exists t")\nconn.execute("create table t as select 1 as x")'
+    )
+    adds = 'conn.execute("insert into t values (2)")\nconn.commit()\nconn.close()'
+    root = project(
+        {
+            "orch.toml": f"database = '{url}'\nstages = ['a', 'b']\n",
+            "src/makes.py": tool_text(takes="conn", body=makes, stage="a"),
+            "src/adds.py": tool_text(takes="conn", body=adds, stage="b"),
+        }
+    )
+    assert orch("run").code == 0
+    shutil.rmtree(root / ".orch")
+    assert "2 fresh" in orch("status").out
+
+
 def kill_many(root: Path, url: str, kills: int) -> int:
     """How many kills came in time."""
     seed = random.randrange(1 << 30)
