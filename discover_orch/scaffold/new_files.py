@@ -178,7 +178,7 @@ def _find_folder(project: Project, registry: Registry, stage: str, package: str 
     """`package`, else where the first tool of the stage is, else the first folder that is scanned; below the root."""
     folders = [os.path.relpath(one, project.root) for one in resolve_packages(project)] or ["src"]
     if package is None:
-        tools = (tool.path for tool in registry.tools.values() if stage in tool.stages)
+        tools = (tool.path for tool in registry.by_tool.tools.values() if stage in tool.stages)
         return os.path.dirname(next(tools, f"{folders[0]}/")) or "."
     path = os.path.normpath(package if "/" in package else package.replace(".", "/"))
     parts = path.split("/")

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from msgspec.structs import replace
+
 from discover_orch.config.file import find_root
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.model.checks import checks_text
@@ -68,7 +70,9 @@ class OrchProject:
     def view(self) -> ProjectView:
         """Read when it is first needed. Raises ProjectError."""
         if self._view is None:
-            self._view = read_project(os.fspath(self._folder), None, os.environ)
+            view = read_project(os.fspath(self._folder), None, os.environ)
+            # A test gives the value of an item itself.
+            self._view = replace(view, registry=view.registry.by_tool)
         return self._view
 
     @property

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from discover_orch.execution.run_events import Event
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool_events import DebuggerOpened, RunStatus, ToolFinished, ToolStarted
 from discover_orch.staleness.live_status import Change
 from discover_orch.staleness.tool_result import FILES
@@ -154,7 +155,7 @@ class Schedule:
         if run is None:
             return "run"
         wanted, registry = {*affected.below}, self._watched.registry
-        is_there = run.current is None or run.current in registry.names.display
+        is_there = run.current is None or tool_of(run.current) in registry.names.display
         if wanted.isdisjoint(run.begun) and is_there:
             if is_structural and not wanted.isdisjoint(run.waiting):
                 return "hold"

@@ -120,6 +120,28 @@ def test_tools_get_typed_arguments_tables_and_resources_and_give_what_they_retur
     assert (pytester.path / "out.txt").exists()
 
 
+def test_a_test_gives_the_value_of_an_item_itself(pytester: pytest.Pytester) -> None:
+    tool = """
+        from datetime import date
+        STAGE = "ingest"
+        ORCH = {"each": "raw/{day}.csv"}
+        def run(*, day: date):
+            return day
+        """
+    write_files(pytester.path, {"src/clean.py": tool})
+    result = run_tests(
+        pytester,
+        """
+        from datetime import date
+
+        def test_it(orch_run, orch_project):
+            assert "clean" in orch_project.tools
+            assert orch_run("clean", day="2026-01-13") == date(2026, 1, 13)
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_a_fixture_with_the_name_of_a_resource_takes_its_place(pytester: pytest.Pytester) -> None:
     write_files(
         pytester.path, {"src/cached.py": "STAGE = 'ingest'\ndef run(cache): return cache\n"}
