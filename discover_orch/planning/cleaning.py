@@ -114,8 +114,8 @@ class Cleaning:
 
     def __init__(self, view: ProjectView) -> None:
         self._registry = view.registry
-        self._existing = {
-            *self._registry.tools,
+        #: Tools that do not run now, and keep what they have made.
+        self._held = {
             *(one.module for one in self._registry.disabled),
             *(one.module for one in self._registry.broken),
         }
@@ -137,7 +137,7 @@ class Cleaning:
             for key in keys
             if key not in left_keys
             and (last := self._writers.last(key)) is not None
-            and (is_all or last.module not in self._existing)
+            and (is_all or not self._exists(last.module))
             and last.write.mark != ABSENT
             and not (last.write.mark == EXISTS and item_text(last.module))  # a folder of all items
             and self._work.is_there(key)
@@ -147,12 +147,15 @@ class Cleaning:
             Found(
                 thing=one,
                 is_left_over=one.key in left_keys,
-                is_gone=one.module not in self._existing,
+                is_gone=not self._exists(one.module),
                 reason=self._deleter.find_reason(one.key),
             )
             for one in sorted(things, key=lambda one: (one.module, one.key))
             if chosen is None or one.module in chosen
         ]
+
+    def _exists(self, module: str) -> bool:
+        return module in self._registry.tools or tool_of(module) in self._held
 
     def name_of(self, module: str) -> str:
         """How the tool is shown; one that no longer exists by its module."""

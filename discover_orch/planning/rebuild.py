@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.items import tool_of
 from discover_orch.model.table_keys import is_all_tables, is_table_list, table_key, table_name
 from discover_orch.planning.cleaning import Deleter
 from discover_orch.planning.dataflow_checks import build_warning, listed
@@ -125,7 +126,7 @@ class _Finder:
         """The tools that write it too and do not run: those that exist, disabled ones included."""
         disabled = {one.module for one in self._registry.disabled}
         for row in self._writers.of(key):
-            is_known = row.place >= 0 or row.module in disabled
+            is_known = row.place >= 0 or tool_of(row.module) in disabled
             makes_it = row.key == key and row.write.is_made and row.write.mark != ABSENT
             if is_known and makes_it and row.module not in self._chosen:
                 yield row

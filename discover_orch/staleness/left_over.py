@@ -53,7 +53,7 @@ def build_test(
 
     def is_left(last: Writer) -> bool:
         key, module = last.key, last.module
-        if module in disabled or is_table_list(key) or is_all_tables(key):
+        if tool_of(module) in disabled or is_table_list(key) or is_all_tables(key):
             return False
         if key.startswith("table:"):
             return database_of(key) == table_key(number_of_database(), "")
