@@ -23,6 +23,7 @@ from discover_orch.execution.run_events import (
 )
 from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
+from discover_orch.model.items import item_text
 from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool_events import (
     DebuggerOpened,
@@ -239,8 +240,9 @@ class _Runner:
 class _Stopwatch:
     """What is running, and for how long, without pauses. It is stopped while a debugger is open.
 
-    With several `workers`, whatever happens is news for the board of a terminal; without, progress bars are.
-    `expected` are the seconds that a tool took before, None if that is not known; it is asked once for each tool.
+    With several `workers`, whatever happens is news for the board of a terminal; without, progress bars are, and the
+    ends of items. `expected` are the seconds that a tool took before, None if that is not known; it is asked once for
+    each tool.
     """
 
     def __init__(
@@ -266,7 +268,8 @@ class _Stopwatch:
         self._heard = self._clock()
         self._running[module] = self._heard, self._paused
         self._is_stopped = False
-        if not self.has_board:
+        # Short items follow each other, and what is shown is how many have ended.
+        if not (self.has_board or item_text(module or "")):
             self._next_news = self._heard + QUICK
 
     def time(self, event: Event) -> Event:
@@ -277,6 +280,7 @@ class _Stopwatch:
             case ToolStarted(module=module):
                 self.begin(module)
             case ToolFinished(module=module):
+                self._has_news |= bool(item_text(module))
                 seconds = self._seconds(module)
                 _, paused_before = self._running.pop(module, (0.0, self._paused))
                 if not event.duration and event.error and event.error.kind in ("crash", "timeout"):
