@@ -57,6 +57,8 @@ def read_settings(
         hint = 'assign a dict literal at the top level, such as ORCH = {"outputs": "report.html"}'
         if path.endswith(SQL_SUFFIX):
             hint = 'write for example -- ORCH: {"outputs": "report.csv"}'
+            if tag.problem.startswith("EACH"):
+                hint = 'write for example -- EACH: raw/{day}.csv or -- EACH: {"region": ["eu", "us"]}'
         add("orch-tag", tag.problem, hint, tag.line)
         return None, ToolSettings(), tuple(problems)
     good: dict[str, Any] = {}
