@@ -7,7 +7,7 @@ looks. On a server it also holds the lock of the project for a run, as long as t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,7 +23,7 @@ from discover_orch.staleness.current_inputs import CurrentState, takes_connectio
 from discover_orch.staleness.database_file import choose_options
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.tool_result import ToolResult, latest_run
+from discover_orch.staleness.tool_result import ToolResult, latest_run, run_of
 from discover_orch.state.recorded_run import RunRecord, ToolRecord
 from discover_orch.state.run_folders import find_runs, read_open_run, write_ends
 from discover_orch.state.sealed_files import read_flows
@@ -115,6 +115,10 @@ class DatabaseMemory:
             database.note_settled(self._memory, _settle_run(project, killed, answer.records))
         holder = "" if killed else answer.holder  # a process of that run may still end
         has_changed = self._adopt(database, known, answer.records)
+        renamed = self._find_moved_records(known, answer.records) if self._runs else ()
+        if renamed:  # else its next success leaves the record of its old name
+            self._ask(plain, Ask(project=project.project, records=renamed), runs=True)
+            database.note_own_write(self._memory)
         is_unkept = self._memory.is_lost and not self._runs  # a run says it of its history
         problems = (NOT_KEPT,) if is_unkept else ()
         return Asked(has_changed=has_changed, holder=holder, problems=problems)
@@ -230,6 +234,22 @@ class DatabaseMemory:
             for one in self._find_known().values()
         )
 
+    def _find_moved_records(
+        self, known: Mapping[str, ToolResult], found: Iterable[SuccessRecord]
+    ) -> tuple[SuccessRecord, ...]:
+        """The records of tools that were renamed, under their new names."""
+        return tuple(
+            SuccessRecord(
+                tool=new,
+                success=success.record,
+                run=run_of(success.ended),
+                document=self._memory.seal(known[new]),
+                former=old,
+            )
+            for old, new in find_renamed(known, found).items()
+            if (success := known[new].success) is not None
+        )
+
     def _adopt(
         self,
         database: CurrentDatabase,
@@ -246,12 +266,8 @@ class DatabaseMemory:
         database.note_records(memory, highest, now, is_ours=bool(records))
         if database.number <= 0:
             return False
-        moved = {one.success.record: name for name, one in known.items() if one.success}
-        for one in found:
-            # A tool that was renamed and has not run since has the record of its old name.
-            new = moved.get(one.success, one.tool)
-            if one.tool not in known and new not in records:
-                records[new] = records.pop(one.tool)
+        for old, new in find_renamed(known, found).items():
+            records[new] = records.pop(old)
         state = CurrentState(self._project, self._registry, memory)
         changed: list[ToolResult] = []
         for name in {**known, **records}:
@@ -269,6 +285,22 @@ class DatabaseMemory:
         if flows:
             memory.write_flows({**read_flows(root), **flows})
         return bool(changed)
+
+
+def find_renamed(known: Mapping[str, ToolResult], found: Iterable[SuccessRecord]) -> dict[str, str]:
+    """The new names of tools that were renamed and have not run since, so that the database has their old ones. Tools
+    that were committed in one run have the same name of their success; where several were renamed, it makes no
+    difference which is which."""
+    there = {one.tool: one.success for one in found}
+    new = {name: one.success.record for name, one in known.items() if one.success}
+    new = {name: record for name, record in new.items() if name not in there}
+    renamed = {}
+    for old, success in there.items():
+        name = next((name for name, record in new.items() if record == success), "")
+        if name and old not in known:
+            del new[name]
+            renamed[old] = name
+    return renamed
 
 
 def _read(found: SuccessRecord, module: str, memory: Memory) -> Record:

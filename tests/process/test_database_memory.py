@@ -455,6 +455,31 @@ def test_what_is_remembered_is_kept_though_the_last_tool_closes_its_connection(
     assert "2 fresh" in orch("status").out
 
 
+def test_a_tool_that_is_renamed_again_and_again_keeps_its_memory(
+    project: Project, orch: Orch, new_postgres: Callable[[], str]
+) -> None:
+    """Another tool was committed in the same run, and has the same name of its success."""
+    url = new_postgres()
+    tools = {
+        f"src/{one}.py": tool_text(
+            takes="conn",
+            body=f"conn.execute('create table if not exists {one} (x int)')",
+            stage="a",
+        )
+        for one in "abc"
+    }
+    root = project({"orch.toml": f"database = '{url}'\nstages = ['a']\n", **tools})
+    former = "b"
+    for name in "bxyz":
+        if name != "b":
+            (root / f"src/{former}.py").rename(root / f"src/{name}.py")
+        assert orch("run", "--changed").code == 0
+        assert "3 fresh" in orch("status").out
+        former = name
+        names = query(root, url, "select tool from orch_memory where success <> '' order by tool")
+        assert names == [("src.a",), *sorted([("src.c",), (f"src.{name}",)])]
+
+
 def kill_many(root: Path, url: str, kills: int) -> int:
     """How many kills came in time."""
     seed = random.randrange(1 << 30)
