@@ -288,7 +288,7 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
             if last.cause == "unreadable":
                 why = ", and what the database has of it cannot be read"
             else:
-                why = " and was killed, so what it used is not known"
+                why = " and was killed, or has not ended yet, so what it used is not known"
             return "", [f"run {last.run} committed it{why}"]
         case _ if last.status == UNRECORDED:
             return "", [f"the database has no record of run {last.run}, which passed"]
