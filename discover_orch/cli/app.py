@@ -43,9 +43,6 @@ _PLACES = {
     "logs": ("history_command", "logs_command"),
     "new": ("scaffold_commands", "new_command"),
 }
-#: Packages whose versions `--version -v` shows: what orch needs, and what the extras and a project may bring.
-REQUIRED = ("click", "msgspec", "pathspec", "python-dotenv", "watchdog")
-OPTIONAL = ("psycopg", "duckdb", "distributed", "sqlalchemy", "pandas", "polars")
 _FULL = Problem(
     code="full",
     message="cannot write standard output: no space left on the device",
@@ -67,9 +64,7 @@ class LazyGroup(click.Group):
     """A group that imports the module of a command when it is called."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """`orch --list` means `orch list`, with the options that follow it. `--version -v` shows all versions."""
-        if "--version" in args and {*args} <= {"--version", "-v", "--verbose"}:
-            _show_version(ctx, is_verbose={*args} != {"--version"})
+        """`orch --list` means `orch list`, with the options that follow it."""
         if "--list" in args and not set(COMMANDS).intersection(args[: args.index("--list")]):
             args[args.index("--list")] = "list"
         return super().parse_args(ctx, args)
@@ -111,39 +106,6 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _show_version(ctx: click.Context, *, is_verbose: bool) -> None:
-    text = f"orch {__version__}\n"
-    if is_verbose:
-        text = _version_text()
-    context: Context = ctx.ensure_object(Context)
-    context.console.out(text)
-    ctx.exit(0)
-
-
-def _version_text() -> str:
-    """One line for orch, Python and each package that it uses; optional ones only where they are installed."""
-    import platform
-
-    rows = [
-        ("orch", __version__),
-        ("Python", f"{platform.python_version()} ({sys.executable})"),
-        ("system", platform.platform()),
-    ]
-    rows += [(name, _find_version(name) or "not installed") for name in REQUIRED]
-    rows += [(name, version) for name in OPTIONAL if (version := _find_version(name))]
-    width = max(len(name) for name, _ in rows)
-    return "".join(f"{name:<{width}}  {version}\n" for name, version in rows)
-
-
-def _find_version(name: str) -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
     """`orch run` with these words if the first is a target, else the nearest command or target."""
     import shlex
@@ -183,7 +145,7 @@ def _suggestion(ctx: click.Context, args: Sequence[str]) -> str:
     __version__,
     prog_name="orch",
     message="%(prog)s %(version)s",
-    help="Show the version; with -v, also those of Python and of the packages that orch uses.",
+    help="Show the version.",
 )
 @click.pass_context
 def app(ctx: click.Context) -> None:

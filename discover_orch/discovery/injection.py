@@ -52,18 +52,9 @@ def split_arguments(
             )
         )
     for argument in run.arguments:
-        if argument.is_positional_only:
-            if argument.default_source is None:
-                problems.append(
-                    Problem(
-                        code="positional-only",
-                        message=f'argument "{argument.name}" of run() is positional-only',
-                        hint="arguments are passed by name: remove the / from the signature",
-                        path=path,
-                        line=argument.line,
-                    )
-                )
-        elif argument.name in offered:
+        if argument.is_positional_only and argument.default_source is not None:
+            continue  # by position it could only be given with all those before it
+        if argument.name in offered:
             resources.append(argument.name)
         elif isinstance(argument.type, ParamType):
             params.append(msgspec.convert(argument, Param, from_attributes=True))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-
 import pytest
 
-import discover_orch
 from tests.conftest import Orch, Project
 
 PIPELINE = {
@@ -25,14 +21,6 @@ PIPELINE = {
     "src/parse.py": "STAGE = 'ingest'\ndef run(*, kind: list[str] = [], **kwargs): ...\n",
     "src/draw.py": "STAGE = 'render'\ndef run(*, wide: bool = True): ...\n",
 }
-
-
-def test_version_with_v_shows_python_and_the_packages(project: Project, orch: Orch) -> None:
-    project({})
-    rows = dict(line.split(maxsplit=1) for line in orch("--version", "-v").out.splitlines())
-    assert rows["orch"] == discover_orch.__version__
-    assert rows["Python"] == f"{platform.python_version()} ({sys.executable})"
-    assert {"click", "msgspec", "pathspec", "python-dotenv", "watchdog"} <= {*rows}
 
 
 @pytest.mark.parametrize("width", ["40", "80", "200"])

@@ -14,11 +14,13 @@ from discover_orch.discovery.ordering import (
     build_flow_edges,
     build_stage_edges,
     build_stages,
+    find_cycles,
     order_stages,
     read_after,
 )
 from discover_orch.discovery.tagged_modules import Candidate
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import Problem
 from discover_orch.model.flow_edges import edges
 from discover_orch.model.tool import ToolSettings, build_names
 from discover_orch.source.facts import ModuleFacts
@@ -47,10 +49,66 @@ def read(
     return read_after(candidates, names, off_names, configured, files)
 
 
+def cycles(*candidates: Candidate) -> list[tuple[str, Problem]]:
+    names = build_names((one.module, None) for one in candidates)
+    by_module = {one.module: one for one in candidates}
+    return find_cycles(read(*candidates).edges, by_module, by_module, names)
+
+
 def build_edges(
     flows: Mapping[str, Dataflow], before: Mapping[str, tuple[str, ...]], rank: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
     return build_flow_edges(flows, edges(flows), before, rank)
+
+
+def test_two_cycles_are_two_problems() -> None:
+    found = cycles(tool("a", after="a"), tool("b", after="c"), tool("c", after="b"))
+    assert [module for module, _ in found] == ["a", "b", "c"]
+    assert len({problem for _, problem in found}) == 2
+
+
+def test_data_never_contradicts_after_or_the_stages() -> None:
+    rank = {"a": 0, "b": 0, "c": 1}
+    before = {"b": ("a",)}
+    assert build_edges(flows_of({"a": ("b",)}), before, rank) == {"a": ()}
+    both = flows_of({"a": ("c",), "c": ("a",)})
+    assert build_edges(both, {}, rank) == {"a": (), "c": ("a",)}
+
+
+def test_data_yields_where_it_and_after_go_round_in_a_circle_over_several_tools() -> None:
+    rank = dict.fromkeys("abcd", 0)
+    before = {"c": ("b",), "b": ("a",)}
+    kept = build_edges(flows_of({"a": ("c",), "d": ("c",), "c": ("d",)}), before, rank)
+    assert kept == {"a": (), "c": (), "d": ()}
+
+
+def test_data_that_goes_round_in_a_circle_is_ignored_and_the_rest_of_it_kept() -> None:
+    rank = dict.fromkeys("abcd", 0)
+    flows = flows_of({"a": ("b",), "b": ("a",), "c": ("a",), "d": ("c",)})
+    assert build_edges(flows, {}, rank) == {"a": (), "b": (), "c": ("a",), "d": ("c",)}
+
+
+def test_updates_in_place_hide_no_edge_that_goes_one_way() -> None:
+    """Each of the three notes in one table what it has done, so that each reads what the others write."""
+    flows = {
+        "a": Dataflow(tables_read=("clean", "notes"), tables_written=("notes",)),
+        "b": Dataflow(tables_read=("raw", "notes"), tables_written=("clean", "notes")),
+        "c": Dataflow(tables_read=("notes",), tables_written=("raw", "notes")),
+        "d": Dataflow(tables_read=("notes",)),
+    }
+    rank = dict.fromkeys("abcd", 0)
+    assert build_edges(flows, {}, rank) == {
+        "a": ("b",),
+        "b": ("c",),
+        "c": (),
+        "d": ("a", "b", "c"),
+    }
+
+
+def test_tools_of_different_stages_that_update_in_place_keep_their_edge() -> None:
+    update = Dataflow(tables_read=("records",), tables_written=("records",))
+    kept = build_edges({"a": update, "b": update}, {}, {"a": 0, "b": 1})
+    assert kept == {"a": (), "b": ("a",)}
 
 
 def flows_of(wanted: Mapping[str, Sequence[str]]) -> dict[str, Dataflow]:
