@@ -89,7 +89,7 @@ def command(
         text = document_text({"stages": graph})
         text = text if kind == "json" else graph_text(graph, style, verbose=verbose)
     else:
-        text = _render(context, view, chosen, freshness, kind)
+        text = _render(view, chosen, freshness, kind)
     if not view.registry.tools and kind != "json":
         return console.report((*view.errors, *view.warnings), view.no_tools)
     if file is None and not opens:
@@ -121,7 +121,6 @@ def _format(kind: str | None, file: str | None, *, opens: bool, as_json: bool) -
 
 
 def _render(
-    context: Context,
     view: ProjectView,
     chosen: frozenset[str],
     freshness: Mapping[str, Freshness],
@@ -133,11 +132,6 @@ def _render(
         from discover_orch.render.graph_svg import graph_svg
 
         return graph_svg(graph, selected, title=f"Pipeline {os.path.basename(view.project.root)}")
-    from discover_orch.render.graph_languages import check_mermaid, dot_text, mermaid_text
+    from discover_orch.render.graph_languages import dot_text, mermaid_text
 
-    if kind == "dot":
-        return dot_text(graph, selected)
-    text = mermaid_text(graph, selected)
-    problem = check_mermaid(text)
-    context.console.problems([problem] if problem else [])
-    return text
+    return dot_text(graph, selected) if kind == "dot" else mermaid_text(graph, selected)

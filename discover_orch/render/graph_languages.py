@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from discover_orch.model.errors import Problem
 from discover_orch.render.graph import Graph
 from discover_orch.render.graph_picture import Node, Picture, build_picture
 from discover_orch.render.graph_svg import MARKS
@@ -12,8 +11,6 @@ from discover_orch.render.style import Style, cut_name, one_line
 
 #: Characters of a label.
 LONGEST = 80
-#: `maxEdges` and `maxTextSize` of Mermaid's default configuration; above them it draws only an error.
-MERMAID_EDGES, MERMAID_TEXT = 500, 50_000
 _MERMAID = str.maketrans({one: f"#{ord(one)};" for one in '"#&<>`\\%;'})
 _DOT = str.maketrans({"\\": "\\\\", '"': '\\"', "&": "&amp;"})
 _SHAPES = {"tool": ("(", ")"), "stage": ("(", ")"), "table": ("[(", ")]"), "file": ("[/", "/]")}
@@ -42,24 +39,6 @@ def mermaid_text(graph: Graph, selected: Collection[str] | None = None) -> str:
         if keys:
             out += [f"  classDef {state} {style}", f"  class {','.join(keys)} {state}"]
     return "\n".join(out) + "\n"
-
-
-def check_mermaid(text: str) -> Problem | None:
-    """What of the text is above the limits of Mermaid."""
-    edges = text.count(" --> ")
-    over = []
-    if edges > MERMAID_EDGES:
-        over.append(f"{edges:,} edges, and Mermaid draws at most {MERMAID_EDGES}")
-    if len(text) > MERMAID_TEXT:
-        over.append(f"{len(text):,} characters, and Mermaid reads at most {MERMAID_TEXT:,}")
-    if not over:
-        return None
-    return Problem(
-        code="mermaid-limit",
-        message=f"the graph has {' and '.join(over)}",
-        hint="select fewer tools, raise maxEdges and maxTextSize in Mermaid, or use --format svg",
-        severity="warning",
-    )
 
 
 def dot_text(graph: Graph, selected: Collection[str] | None = None) -> str:

@@ -167,8 +167,8 @@ def status_word(status: str) -> str:
     return one_line(status_words(status))
 
 
-def paint_status(status: str, style: Style, width: int = 0) -> str:
-    return style.paint(f"{status_word(status):<{width}}", STATUS_COLOURS.get(status, ""))
+def paint_status(status: str, style: Style) -> str:
+    return style.paint(status_word(status), STATUS_COLOURS.get(status, ""))
 
 
 def counts_text(counts: Mapping[str, int], style: Style) -> str:

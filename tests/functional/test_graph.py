@@ -61,15 +61,3 @@ def test_stale_tools_are_marked_and_targets_stand_out(
     assert 'class="tool s-fresh good chosen"' in svg
     assert 'class="tool s-stale warn dim"' in svg  # parse reads the same file
     assert "tool other" not in svg
-
-
-def test_mermaid_beyond_its_limits_says_so(project: Project, orch: Orch) -> None:
-    tool = "STAGE = 's'\nAFTER = ()\nORCH = {{'inputs': {}}}\ndef run(): ...\n"
-    inputs = [f"{n}/in" for n in range(300)]
-    project({"orch.toml": "", "src/a.py": tool.format(inputs), "src/b.py": tool.format(inputs)})
-    answer = orch("graph", "--format", "mermaid")
-    assert answer.out.startswith("flowchart LR")
-    assert answer.err == (
-        "warning: the graph has 600 edges, and Mermaid draws at most 500\n"
-        "  hint: select fewer tools, raise maxEdges and maxTextSize in Mermaid, or use --format svg\n"
-    )
