@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from discover_orch.source.literals import (
     MAX_INT_BITS,
     NotLiteral,
+    docstring_of,
     is_showable,
     literal,
     text_of,
@@ -44,6 +45,27 @@ def test_what_is_written_is_what_is_read_and_json_can_hold_it(value: object) -> 
     found = literal(expression(repr(value)))
     assert found == value
     assert json.loads(json.dumps(found)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "('a', ('b', []))",
+        "{'a': (1, 2), 'b' 'c': None}",
+        "-1",
+        "+1.5",
+        "- - 2",
+        "'a' + 'b' + ('c' + 'd')",
+        "f'a{{b}}' 'c'",
+        "{'a' + 'b': f'c'}",
+        "{'a': 1, 'a': 2}",
+        "0x10",
+        "1_000",
+        "True",
+    ],
+)
+def test_a_literal_in_any_form_means_what_python_says(text: str) -> None:
+    assert literal(expression(text)) == listed(eval(text))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +105,11 @@ def test_what_is_computed_or_no_file_could_hold_is_no_literal(text: str) -> None
         literal(expression(text))
 
 
+def test_the_largest_number_can_be_written_down_again() -> None:
+    largest = 2**MAX_INT_BITS - 1
+    assert literal(ast.Constant(largest)) == int(str(largest)) == largest
+
+
 def deep(kind: str, levels: int = 100_000) -> ast.expr:
     """Deeper than the parser itself would go: no text has such a tree, but nothing may rely on it."""
     node: ast.expr = ast.Constant("x")
@@ -113,6 +140,23 @@ def test_a_long_sum_of_strings_is_no_deep_one() -> None:
 @pytest.mark.parametrize("text", ["1", "None", "b'x'", "'a' - 'b'", "'a' + 1", "f'{1}'", "x"])
 def test_anything_else_is_no_text(text: str) -> None:
     assert text_of(expression(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "doc"),
+    [
+        ("'''One.\n   Two.'''\nx = 1", "One.\n   Two."),
+        ("'a' 'b'", "ab"),
+        ("", None),
+        ("x = 'a'", None),
+        ("b'a'", None),
+        ("f'a'", None),
+        ("x\n'a'", None),
+    ],
+)
+def test_the_docstring_is_the_first_statement_as_it_stands(text: str, doc: str | None) -> None:
+    assert docstring_of(ast.parse(text).body) == doc
+    assert ast.get_docstring(ast.parse(text), clean=False) == doc
 
 
 @given(st.text(st.characters(), max_size=4))
