@@ -58,7 +58,9 @@ def read_settings(
         if path.endswith(SQL_SUFFIX):
             hint = 'write for example -- ORCH: {"outputs": "report.csv"}'
             if tag.problem.startswith("EACH"):
-                hint = 'write for example -- EACH: raw/{day}.csv or -- EACH: {"region": ["eu", "us"]}'
+                hint = (
+                    'write for example -- EACH: raw/{day}.csv or -- EACH: {"region": ["eu", "us"]}'
+                )
         add("orch-tag", tag.problem, hint, tag.line)
         return None, ToolSettings(), tuple(problems)
     good: dict[str, Any] = {}
