@@ -32,7 +32,7 @@ from discover_orch.render.history import build_tool_run
 from discover_orch.render.problems import first_few
 from discover_orch.render.status import (
     LATEST,
-    MOST_ITEMS,
+    MOST_LISTED,
     as_of_text,
     build_made,
     build_statuses,
@@ -90,7 +90,7 @@ def command(
                 console.out_style,
                 verbose=verbose,
                 has_errors=bool(view.errors),
-                most_items=len(steps) if is_one or verbose else MOST_ITEMS,
+                most_items=len(steps) if is_one or verbose else MOST_LISTED,
             )
         text += as_of_text(left.as_of, console.out_style)
         shown = {step.module for tool in tools for step in steps_of(tool)}

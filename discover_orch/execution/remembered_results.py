@@ -14,6 +14,7 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.errors import Problem
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.table_keys import (
     is_table_list,
@@ -70,6 +71,7 @@ class ResultRecord:
         self.foreign_write: Seq = 0  # when another program wrote to the database last
         self._found: dict[str, ToolResult] = {}
         self._named: set[Key] = set()  # what is left over and this run has named
+        self._warned: set[tuple[str, Key]] = set()  # tools, and what is left over and they read
 
     def find(self, module: str) -> ToolResult:
         if module not in self._found:
@@ -147,11 +149,17 @@ class ResultRecord:
             return last.key not in self._named and is_left(last)
 
         for reason in find_left_over(now, self.writers, present.mark, is_new):
-            tool = registry.tools[now.module]
+            module, name_of = tool_of(now.module), registry.display
+            if (module, reason.key) in self._warned:
+                continue  # for another item of the tool
+            self._warned.add((module, reason.key))
+            name, gone = name_of(module), "it is gone (see orch clean) or accepted"
+            if item_text(reason.by) and reason.key.startswith("table:"):
+                gone = f"orch run {name_of(tool_of(reason.by))} --rebuild has made it anew, or it is accepted"
             yield build_warning(
                 "left-over",
-                f"{tool.name} {reason_sentence(reason, now, registry.display)}",
-                f"{tool.name} stays stale until it is gone (see orch clean) or accepted (orch accept {tool.name})",
+                f"{name} {reason_sentence(reason, now, name_of)}",
+                f"{name} stays stale until {gone} (orch accept {name})",
             )
 
     def remove_replaced(

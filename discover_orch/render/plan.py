@@ -20,6 +20,7 @@ from discover_orch.planning.plan import ALL_SELECTED, Plan, Step
 from discover_orch.render.style import (
     Style,
     count,
+    fold_items,
     names_text,
     shown,
     table,
@@ -42,7 +43,8 @@ def plan_text(
     plan = shown(plan)
     out = [shown(intro)] if intro else []
     workers = f" with {jobs} workers" if jobs > 1 else ""
-    out.append(f"would run {count(len(plan.steps), 'tool')}{workers}, in this order:")
+    noun = "step" if any(item_text(step.module) for step in plan.steps) else "tool"
+    out.append(f"would run {count(len(plan.steps), noun)}{workers}, in this order:")
     rows: list[Sequence[str] | str] = []
     items = Counter(tool_of(step.module) for step in plan.steps)
     shown_items: Counter[str] = Counter()
@@ -61,7 +63,8 @@ def plan_text(
             rows += [("", value) for value in values]
     out += table(rows, style, kinds=("", "bold"), right=(0,), shares=(2, 2, 4))
     if plan.fresh:
-        out.append(wrap(f"fresh: {names_text(plan.fresh, MOST_FRESH)}", style, "       "))
+        fresh = names_text(fold_items(plan.fresh), MOST_FRESH)
+        out.append(wrap(f"fresh: {fresh}", style, "       "))
     return "\n".join(out) + "\n"
 
 
@@ -75,13 +78,13 @@ def _step_facts(step: documents.Step, style: Style) -> Iterator[str]:
     if step.may_run:
         parts[:1] = [f"may run: {parts[0]}"] if parts else ["may run"]
     if step.after:
-        parts.append("after " + ", ".join(step.after))
+        parts.append("after " + ", ".join(fold_items(step.after)))
     yield style.paint(", ".join(parts), "dim")
     if step.state is not None and not any(one in step.reason for one in step.reasons):
         first, *more = step.reasons or ("",)
         why = f": {first}{more_reasons(more)}" if first else ""
         yield state_word(step.state, style) + why
-    waits = [f"waits for {', '.join(step.waits_for)}"] if step.waits_for else []
+    waits = [f"waits for {', '.join(fold_items(step.waits_for))}"] if step.waits_for else []
     waits += ["runs alone"] if step.runs_alone else []
     yield ", ".join(waits)
     if step.removes:

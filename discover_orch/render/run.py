@@ -22,7 +22,7 @@ from discover_orch.model.tool_events import (
     ToolProgress,
     ToolStarted,
 )
-from discover_orch.planning.plan import Plan
+from discover_orch.planning.plan import Plan, Step
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import find_database
 from discover_orch.render.problems import (
@@ -288,6 +288,8 @@ class RunRenderer:
         mark, kind = (style.mark("✓", "ok"), "green")
         if any(counts[status] for status in FAILED):
             mark, kind = (style.mark("✗", "FAILED"), "error")
+        elif counts["interrupted"] + counts["cancelled"] + counts["not_run"]:
+            mark, kind = (style.mark("■", "-"), "yellow")
         spent = duration(sum(one.duration for one in ends))
         facts = counts_text(counts, style) if len(counts) > 1 else items.counted
         first = f"{number} {stage} {style.mark('›', '>')} {name}"
@@ -382,16 +384,16 @@ class RunRenderer:
 
     def _blocked_lines(self, report: Report) -> list[str]:
         """For each failed tool, the tools that did not run because of it, and why where that is a guess."""
-        blocked: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        blocked: dict[tuple[str, tuple[str, ...]], list[Step]] = {}
         for one in report.finished:
             if one.blocked_by:
-                name = self._steps[one.module].tool.name
-                blocked.setdefault((one.blocked_by, shown(one.notes)), []).append(name)
+                step = self._steps[one.module]
+                blocked.setdefault((one.blocked_by, shown(one.notes)), []).append(step)
         lines = []
-        for (by, notes), names in blocked.items():
+        for (by, notes), steps in blocked.items():
             name = self._names[by]
             why = f" ({'; '.join(notes)})" if notes else ""
-            line = f"  blocked by {name}: {names_text(names, MOST_BLOCKED)}{why}"
+            line = f"  blocked by {name}: {names_text(step_names(steps), MOST_BLOCKED)}{why}"
             lines.append(wrap(line, self._style, "    "))
         return lines
 

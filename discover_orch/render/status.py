@@ -30,6 +30,7 @@ from discover_orch.render.style import (
     arrow,
     counts_text,
     duration,
+    fold_items,
     names_text,
     shown,
     status_word,
@@ -43,8 +44,8 @@ from discover_orch.staleness.tool_result import Success, ToolResult, run_of
 
 #: Runs that are shown for a single tool.
 LATEST = 5
-#: Items of one tool that are named.
-MOST_ITEMS = 10
+#: Items of one tool that have a line each.
+MOST_LISTED = 10
 #: Things of one kind that are named, such as the tables that a tool reads.
 MOST = 8
 
@@ -168,7 +169,7 @@ def status_text(
     *,
     verbose: bool = False,
     has_errors: bool = False,
-    most_items: int = MOST_ITEMS,
+    most_items: int = MOST_LISTED,
 ) -> str:
     """The tools by stage, one line each; `verbose` adds all reasons and the data flow. `has_errors`: some tool of the
     project cannot run. Of one tool so many items are named at most."""
@@ -221,7 +222,8 @@ def _rows_of_items(
     named = [one for one in late if not one.reasons[0].startswith("upstream ")]
     if len(firsts) == 1 and len(late) == len(tool.items) > 1:
         named = []
-    why = "" if named else next((one for one in firsts if one != "never ran"), "")
+    shared = [one for one in firsts if one.startswith("upstream ") or not named]
+    why = next((one for one in shared if one != "never ran"), "")
     line = f"{tool.counted}: {counts}" + (f"  {why}" if why else "")
     yield tool.name, state_word(tool.state, style), line
     named, most = (late, len(late)) if verbose else (named, most)
@@ -416,4 +418,4 @@ def clean_text(found: Sequence[MadeThing], style: Style) -> str:
 
 
 def _readers_text(names: Sequence[str]) -> str:
-    return f", read by {names_text(names, MOST)}" if names else ""
+    return f", read by {names_text(fold_items(names), MOST)}" if names else ""

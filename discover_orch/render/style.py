@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain, repeat, zip_longest
+from itertools import chain, groupby, repeat, zip_longest
 from posixpath import splitext
 from typing import Any, TypeVar
 
@@ -45,6 +45,8 @@ _CODES = {
     "stage": "1;36",
     "error": "1;31",
 }
+#: Items of one tool that are named each.
+MOST_OF_TOOL = 3
 #: How runs and tools ended, in the order in which a summary counts them.
 STATUS_COLOURS = {
     "running": "yellow",
@@ -299,6 +301,16 @@ def names_text(names: Sequence[str], most: int) -> str:
     """`a, b, c and 2 more`, cleaned."""
     shown = ", ".join(one_line(name) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def fold_items(names: Iterable[str]) -> list[str]:
+    """The names of steps, with many items of one tool as `clean (60 items)`."""
+    found: list[str] = []
+    for tool, group in groupby(names, key=lambda one: one.partition(" ")[0]):
+        steps = [*group]
+        is_long = len(steps) > MOST_OF_TOOL
+        found += [f"{tool} ({len(steps):,} items)"] if is_long else steps
+    return found
 
 
 def pattern_of(path: str) -> str:

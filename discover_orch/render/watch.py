@@ -8,6 +8,7 @@ from discover_orch.render.style import (
     Style,
     arrow,
     count,
+    fold_items,
     names_text,
     one_line,
     table,
@@ -93,7 +94,7 @@ def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
 
 def _changed(event: ChangesFound, style: Style) -> str:
     def named(words: str, names: Sequence[str]) -> str:
-        return f"{words}: {names_text(names, MOST)}" if names else ""
+        return f"{words}: {names_text(fold_items(names), MOST)}" if names else ""
 
     blockers = names_text([*dict.fromkeys(event.blocked.values())], MOST)
     blocked = named(f"blocked by {blockers}", [*event.blocked])
