@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from tests.conftest import Orch
+from tests.support.project_builder import Answer
 from tests.support.remembered import tables_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -17,7 +18,9 @@ pytestmark = pytest.mark.slow
 
 
 def copy(name: str, target: Path) -> Path:
-    ignored = shutil.ignore_patterns(".orch", "output", "data.db*", "*.duckdb*", "__pycache__")
+    ignored = shutil.ignore_patterns(
+        ".orch", "output", "data.db*", "*.duckdb*", "__pycache__", "clean", "features", "models"
+    )
     shutil.copytree(EXAMPLES / name, target / "project", ignore=ignored)
     return target / "project"
 
@@ -47,6 +50,35 @@ def test_duckdb_with_parquet(tmp_path: Path, orch: Orch) -> None:
     (root / "output/zones.parquet").unlink()
     again = orch("run", "--changed", "--json")
     assert [one["name"] for one in again.events if one["event"] == "tool_started"] == ["zones"]
+
+
+def _what_ran(again: Answer) -> list[str]:
+    assert again.code == 0, again.text
+    return [one["name"] for one in again.events if one["event"] == "tool_started"]
+
+
+def test_daily(tmp_path: Path, orch: Orch) -> None:
+    root = copy("daily", tmp_path)
+    assert orch("check").code == 0
+    assert len(_what_ran(orch("run", "--json"))) == 29
+    assert "nothing to run" in orch("run", "--changed").out
+    with (root / "raw/2026-01-05.csv").open("a") as file:
+        file.write("north,95\n")
+    again = orch("run", "--changed", "--json")
+    assert _what_ran(again) == ["clean 2026-01-05", "features 2026-01-05", "total"]
+    assert (root / "total.txt").read_text() == "north 1605\nsouth 1254\n"
+
+
+def test_grid(tmp_path: Path, orch: Orch) -> None:
+    root = copy("grid", tmp_path)
+    assert orch("check").code == 0
+    assert len(_what_ran(orch("run", "--json"))) == 8
+    assert orch("history", "train").out.count("passed") == 6
+    train = root / "src/train.py"
+    train.write_text(train.read_text().replace("[1, 3, 5]", "[1, 3, 5, 7]"))
+    again = orch("run", "--changed", "--json")
+    assert _what_ran(again) == ["train 7 0.1", "train 7 0.5", "best"]
+    assert (root / "best.txt").read_text() == "3-0.5 0.126\n"
 
 
 #: What is replaced in a file of the bike rental, and the tools that run for it.
