@@ -6,11 +6,11 @@ the names. That decides only what a plan expects: whether a step is fresh follow
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from discover_orch.discovery.registry import Registry, dataflow_of, find_upstream
+from discover_orch.discovery.registry import NO_DATAFLOW, Registry, dataflow_of, find_upstream
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.flow_edges import Written, edges
 from discover_orch.model.items import FilePattern, Item, key_of, tool_of
@@ -67,10 +67,10 @@ def place_steps(
     registry: Registry,
     steps: Mapping[str, Sequence[Tool]],
     known: Mapping[str, Dataflow],
-    observed: Collection[str],
+    observed: Mapping[str, Dataflow],
 ) -> Registry:
-    """The registry with these steps in place of their tools. `known` is their data flow, and `observed` are the steps
-    that have run."""
+    """The registry with these steps in place of their tools. `known` is their data flow, and `observed` that of the
+    steps that have run."""
     keys = {module: tuple(step.module for step in of) for module, of in steps.items()}
     placed = replace(registry, steps=keys, whole=registry)
     tools: dict[str, Tool] = {}
@@ -103,7 +103,9 @@ def place_steps(
             if (others := (*_find_before(placed, tools[key], partners, places),))
         },
         ordering={},
-        flow={key: others for key in flow if (others := _without_own(key, flow[key], tools))},
+        flow={
+            key: others for key in flow if (others := _without_own(key, flow[key], tools, observed))
+        },
         flows=flows,
         observed=frozenset(observed),
         moved={
@@ -154,9 +156,17 @@ def _find_partners(registry: Registry, steps: Mapping[str, Sequence[Tool]]) -> d
     return found
 
 
-def _without_own(key: str, others: tuple[str, ...], tools: Mapping[str, Tool]) -> tuple[str, ...]:
-    """Items of one tool do not depend on one another, unless they run in order."""
+def _without_own(
+    key: str, others: tuple[str, ...], tools: Mapping[str, Tool], observed: Mapping[str, Dataflow]
+) -> tuple[str, ...]:
+    """Items of one tool do not depend on one another, but where they run in order, or one was seen to read a file of
+    another."""
     if not tools[key].item.values or tools[key].is_in_order:
         return others
-    module = tool_of(key)
-    return tuple(one for one in others if tool_of(one) != module)
+    module, read = tool_of(key), {*observed.get(key, NO_DATAFLOW).files_read}
+    return tuple(
+        one
+        for one in others
+        if tool_of(one) != module
+        or not read.isdisjoint(observed.get(one, NO_DATAFLOW).files_written)
+    )

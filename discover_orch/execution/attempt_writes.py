@@ -75,6 +75,7 @@ def find_writes(
                 version=use.state or None,
                 is_new=use.name in created or has_made,
                 anew=ended if use.name in created else known.anew if known else 0,
+                edited=known.edited if known else 0,
             )
         if seen.is_unclear:
             found[table_key(database, WHOLE)] = Write(ended, EXISTS)

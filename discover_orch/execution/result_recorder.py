@@ -299,7 +299,7 @@ class ResultRecorder:
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
         if tool.item.values:
             writes = {
-                key: replace(one, anew=one.seq) if writers.find_edit(key) is not None else one
+                key: replace(one, edited=one.seq) if writers.find_edit(key) is not None else one
                 for key, one in writes.items()
             }
         kept = self._find_kept(end, success, writes, writers)

@@ -7,7 +7,7 @@ the clock: the time is an argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -221,12 +221,24 @@ class Run:
         known = self._find_known_below(failed)
         return {one for one in later if one not in known and one in flows and flows[one].has_reads}
 
-    def _find_known_below(self, failed: str) -> Collection[str]:
+    def _find_known_below(self, failed: str, by_item: Collection[str] = ()) -> Collection[str]:
+        """The steps that depend on the failed one. The tools that go `by_item` depend on other items by files alone:
+        the rows of this one are missing from a table, and theirs are not."""
         registry = self._registry
-        edges = {
-            one: (*registry.before.get(one, ()), *registry.flow.get(one, ()))
-            for one in registry.flows
-        }
+
+        def find_flow(module: str) -> Iterable[str]:
+            others = registry.flow.get(module, ())
+            if tool_of(module) not in by_item:
+                return others
+            read = {*registry.flows[module].files_read}
+            return (
+                one
+                for one in others
+                if tool_of(one) not in by_item
+                or not read.isdisjoint(registry.flows[one].files_written)
+            )
+
+        edges = {one: (*registry.before.get(one, ()), *find_flow(one)) for one in registry.flows}
         return reachable([failed], reverse(edges))
 
     def _find_other_items(self, failed: str, later: list[str]) -> set[str]:
@@ -248,7 +260,7 @@ class Run:
         if not item_text(failed):
             return set()
         tools = {tool for tool in (*same, tool_of(failed)) if is_below(tool)}
-        known = self._find_known_below(failed)
+        known = self._find_known_below(failed, tools)
         return {one for one in later if tool_of(one) in tools and one not in known}
 
     def unstarted(self) -> list[ToolFinished]:

@@ -91,26 +91,36 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
                 duration=success.duration if success else None,
             )
         )
-    return tuple(_by_tool(found, left)) if registry.steps else tuple(found)
+    if not registry.steps:
+        return tuple(found)
+    return tuple(_by_tool(found, left, is_whole=len(found) == len(registry.order)))
 
 
-def _by_tool(steps: Sequence[ToolStatus], left: RemainingWork) -> Iterator[ToolStatus]:
-    """With one status for all items of a tool."""
+def _by_tool(
+    steps: Sequence[ToolStatus], left: RemainingWork, *, is_whole: bool
+) -> Iterator[ToolStatus]:
+    """With one status for all items of a tool; with that of tools that have no items now if it `is_whole`."""
     registry = left.view.registry
     withdrawn = find_withdrawn(left)
-    for module, group in groupby(steps, key=lambda one: tool_of(one.module)):
-        items = tuple(one for one in group if isinstance(one, ItemStatus))
-        if not items:
-            yield next(one for one in steps if one.module == module)
+    by_tool: dict[str, list[ToolStatus]] = {}
+    for step in steps:
+        by_tool.setdefault(tool_of(step.module), []).append(step)
+    for module in registry.by_tool.order:
+        of_tool = by_tool.get(module, [])
+        if registry.steps.get(module) is None:
+            yield from of_tool
             continue
-        state = min((one.state for one in items), key=STATES.index)
+        if not (of_tool or (is_whole and not registry.steps[module])):
+            continue
+        items = tuple(one for one in of_tool if isinstance(one, ItemStatus))
+        state = min((one.state for one in items), key=STATES.index, default="fresh")
         late = [one for one in items if not one.is_fresh]
         noun = noun_of(registry.item_params(module), len(items))
         verb = "is" if len(late) == 1 else "are"
         yield StatusOfItems(
             name=registry.display(module),
             module=module,
-            stage=items[0].stage,
+            stage=registry.by_tool.stages[registry.by_tool.rank[module]].name,
             state=state,
             never=state == "never",
             failed=state == "failed",

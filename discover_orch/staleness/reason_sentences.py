@@ -88,6 +88,8 @@ def reason_sentence(
     shown = shown_key(reason.key)
     match reason.how:
         case "gone":
+            if item_text(reason.by):
+                return f"{shown} still has what {name_of(reason.by)} wrote, which is withdrawn"
             return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
         case "overwritten" if not is_all_tables(reason.key):
             return f"{shown} was overwritten by {name_of(reason.by)} ({_when(reason, result)})"

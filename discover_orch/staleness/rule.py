@@ -262,7 +262,9 @@ class Judge:
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
             other = writers.find_anew(key, self._result.module, since)
             if other is not None:
-                return Reason(key, other.module, other.write.anew, how="overwritten")
+                return Reason(
+                    key, other.module, max(other.write.anew, other.write.edited), how="overwritten"
+                )
         saw = self._success.saw.get(key, Saw())
         edit = writers.find_edit(key)
         if edit is not None and adds is None:
@@ -368,8 +370,22 @@ class Judge:
             )
             saw = self._success.saw.get(key, Saw())
             if not (is_own and maker.stands_for(saw.seq)):
-                found.setdefault(maker.module, maker.key)
+                for module in writers_of(maker, self._writers):
+                    found.setdefault(module, maker.key)
         return found
+
+
+def writers_of(maker: Writer, writers: Writers) -> Iterator[str]:
+    """The tool that made the thing; of a table all its items, which are one writer of it."""
+    if not (maker.key.startswith("table:") and item_text(maker.module)):
+        yield maker.module
+        return
+    tool = tool_of(maker.module)
+    yield from (
+        row.module
+        for row in writers.of(maker.key)
+        if row.place != GONE and row.write.is_made and tool_of(row.module) == tool
+    )
 
 
 def find_acting(result: ToolResult) -> Iterator[Key]:
@@ -406,6 +422,16 @@ def find_unseen(success: Success, upstream: Iterable[ToolResult]) -> Iterator[Re
             yield Reason(f"tool:{other.module}", by=other.module, seq=other.success.ended)
 
 
+def find_passed_on(result: ToolResult, previous: Iterable[ToolResult]) -> Iterator[Reason]:
+    """The tables that the item before this one has written since, and that this one reads: the items of a tool are one
+    writer, so that their content does not tell what passed from one to the next."""
+    success = result.success
+    for other in previous if success else ():
+        for key, write in other.writes.items():
+            if success and write.seq > success.asof and key in success.tables:
+                yield Reason(key, by=other.module, seq=write.seq)
+
+
 def find_unlike(
     earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf, version_of: VersionOf
 ) -> dict[str, Key]:
@@ -432,8 +458,8 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
             if is_table_list(key):
                 continue
             first = writers.first(key, write)
-            if first is not None and tool_of(first.module) == tool_of(other.module):
-                continue  # it may still have the rows of that item
+            if first is not None and item_text(first.module) and item_text(other.module):
+                continue  # it may still have the rows of that item: they are left over
             if first is not None and max(first.accepted, first.write.seq) < write.seq:
                 reason = Reason(key, by=other.module, seq=write.seq, how="gone")
                 found.setdefault(first.module, []).append(reason)
@@ -441,10 +467,16 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
 
 
 def find_left_over(
-    result: ToolResult, writers: Writers, mark_of: MarkOf, is_left: Callable[[Writer], bool]
+    result: ToolResult,
+    writers: Writers,
+    mark_of: MarkOf,
+    is_left: Callable[[Writer], bool],
+    *,
+    reads_own: bool = False,
 ) -> Iterator[Reason]:
     """What the tool reads of what is left over: one reason for each tool that made such things, and one for each such
-    table that was dropped. Of a file the content says that. `is_left`: whether nothing else keeps what was written."""
+    table that was dropped. Of a file the content says that. `is_left`: whether nothing else keeps what was written.
+    `reads_own`: the tool reads what its items before this one left in a table."""
     success, left = result.success, writers.left_over
     found: dict[str, list[Writer]] = {}
     if success is None or not left:
@@ -453,7 +485,8 @@ def find_left_over(
     for key in sorted(used & left.keys()):
         last = left[key]
         is_own = last.module == result.module
-        is_own |= key.startswith("table:") and tool_of(last.module) == tool_of(result.module)
+        is_same = key.startswith("table:") and tool_of(last.module) == tool_of(result.module)
+        is_own |= is_same and not reads_own
         if is_own or not is_left(last):
             continue
         if mark_of(key) != ABSENT:

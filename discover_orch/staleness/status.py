@@ -40,6 +40,7 @@ from discover_orch.staleness.rule import (
     find_acting,
     find_left_behind,
     find_left_over,
+    find_passed_on,
     find_unlike,
 )
 from discover_orch.staleness.tool_result import FILES, SETTLED, Key, ToolResult, keys_of
@@ -209,7 +210,9 @@ class Status:
         reasons = [*self._find_reasons(module), *self._left_behind.get(module, ())]
         if not has_just_run:
             mark_of = self._present.mark
-            reasons += find_left_over(result, self._writers, mark_of, self._is_left)
+            reasons += find_left_over(
+                result, self._writers, mark_of, self._is_left, reads_own=tool.is_in_order
+            )
         if not (starting or clock or reasons):
             return Freshness(module=module)
         sentences = [*starting, *clock]
@@ -232,8 +235,10 @@ class Status:
         result, present = self._results[module], self._present
         success, tool = result.success, self._registry.tools[module]
         if success is None:
-            return iter(())
-        return compare(
+            return
+        if tool.is_in_order:
+            yield from find_passed_on(result, self._find_previous(module))
+        yield from compare(
             self._judge_of(module),
             success,
             present.inputs(tool, self._code, self._params_of(tool), result),
@@ -243,6 +248,11 @@ class Status:
             lambda: present.database.looked,
             ignores_foreign=present.project.external_writes == "ignore",
         )
+
+    def _find_previous(self, module: str) -> Iterator[ToolResult]:
+        """The item of the same tool before this one."""
+        before = self._registry.before.get(module, ())
+        return (self._results[one] for one in before if tool_of(one) == tool_of(module))
 
     def _judge_of(self, module: str) -> Judge:
         result, place = self._results[module], self._place[module]

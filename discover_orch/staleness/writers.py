@@ -8,7 +8,7 @@ from functools import cached_property
 
 from msgspec import Struct
 
-from discover_orch.model.items import tool_of
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.table_keys import WHOLE, database_of, is_table_list
 from discover_orch.staleness.tool_result import ABSENT, DATABASE, Key, Seq, ToolResult, Write
 
@@ -103,12 +103,12 @@ class Writers:
         return self._first.get(tool_of(module), place) if key.startswith("table:") else place
 
     def find_anew(self, key: Key, module: str, since: Seq) -> Writer | None:
-        """The item of the same tool that has made the table anew since, with what the others had left."""
+        """The item of the same tool that has found the table gone or edited since, with what the others had left."""
         return next(
             (
                 row
                 for row in self._find(key)
-                if row.write.anew > since
+                if max(row.write.anew, row.write.edited) > since
                 and row.module != module
                 and tool_of(row.module) == tool_of(module)
             ),
@@ -125,14 +125,11 @@ class Writers:
             left = [row for row in rows if row.is_left_over]
             others = [row for row in rows if not row.is_left_over and row.place != GONE]
             if left and others and key.startswith("table:"):
-                tools = {tool_of(row.module) for row in others}
                 anew = max(one.write.anew for one in rows)
                 left = [
                     row
                     for row in left
-                    if row.place == GONE
-                    and {tool_of(row.module)} == tools
-                    and row.write.seq >= anew
+                    if row.place == GONE and item_text(row.module) and row.write.seq >= anew
                 ]
                 others = []
             if left and not others:
