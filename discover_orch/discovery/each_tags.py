@@ -32,18 +32,21 @@ def find_same_items(
     problems: list[tuple[str, Problem]] = []
     with_each = {module: tool for module, tool in tools.items() if tool.each is not None}
     for module, tool in with_each.items():
-        match tool.each:
-            case SameItems(word=word):
-                others = [one for one in names.find(word.removeprefix("tool:")) if one != module]
-                if len(others) == 1 and others[0] in with_each:
-                    found[module] = SameItemsOf(others[0], {})
-                else:
-                    problems.append((module, _no_tool(tool, word, others, tools, names)))
-            case FilePattern(whole="") as pattern:
-                if (of := _find_maker(pattern, with_each, module)) is not None:
-                    found[module] = of
+        if isinstance(tool.each, SameItems):
+            word = tool.each.word
+            others = [one for one in names.find(word.removeprefix("tool:")) if one != module]
+            if len(others) == 1 and others[0] in with_each:
+                found[module] = SameItemsOf(others[0], {})
+            else:
+                problems.append((module, _no_tool(tool, word, others, tools, names)))
     found, cycles = _without_cycles(found, with_each)
-    problems += cycles
+    params_of = {module: _params_of(module, found, with_each) for module in with_each}
+    for module, tool in with_each.items():
+        if isinstance(tool.each, FilePattern) and not tool.each.whole:
+            of = _find_maker(tool.each, with_each, params_of, module)
+            found |= {module: of} if of is not None else {}
+    found, more = _without_cycles(found, with_each)
+    problems += [*cycles, *more]
     for module, tool in with_each.items():
         params = _params_of(module, found, with_each)
         problems += [(module, one) for one in _check_params(tool, params)]
@@ -52,10 +55,15 @@ def find_same_items(
     return found, problems
 
 
-def _find_maker(pattern: FilePattern, tools: Mapping[str, Tool], own: str) -> SameItemsOf | None:
+def _find_maker(
+    pattern: FilePattern,
+    tools: Mapping[str, Tool],
+    params_of: Mapping[str, tuple[str, ...]],
+    own: str,
+) -> SameItemsOf | None:
     """The tool with one item for each of these files, by its declared outputs."""
     for module, tool in tools.items():
-        params = _own_params(tool)
+        params = params_of[module]
         for output in tool.outputs if module != own else ():
             there = _NAMES.findall(output)
             here = _NAMES.findall(pattern.pattern)

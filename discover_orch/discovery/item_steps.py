@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import NO_DATAFLOW, Registry, dataflow_of, find_upstream
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.flow_edges import Written, edges
-from discover_orch.model.items import FilePattern, Item, key_of, tool_of
+from discover_orch.model.items import Item, key_of, tool_of
 from discover_orch.model.tool import OldPlace, Tool
 
 _FILES = ("reads", "writes", "missed", "appended", "removed", "folders", "folders_made")
@@ -32,19 +32,16 @@ def guess_flows(
             if step.module in observed:
                 found[step.module] = observed[step.module]
             elif like is not None:
-                whole = isinstance(step.each, FilePattern) and bool(step.each.whole)
-                flow = observed[like.module]
-                found[step.module] = _as_of(flow, like.item, step.item, has_paths=whole)
+                found[step.module] = _as_of(observed[like.module], like.item, step.item)
             elif locked is not None:
                 found[step.module] = _filled(locked, step.item)
     return found
 
 
-def _as_of(flow: Dataflow, then: Item, item: Item, *, has_paths: bool) -> Dataflow:
+def _as_of(flow: Dataflow, then: Item, item: Item) -> Dataflow:
     """What an item is expected to use, as another one used it `then`."""
     pairs = [(then.values[name], text) for name, text in item.values.items() if name in then.values]
-    if has_paths:
-        pairs += [(_stem(old), _stem(new)) for old, new in pairs]
+    pairs += [(_stem(old), _stem(new)) for old, new in pairs if "/" in old]
 
     def renamed(path: str) -> str:
         for old, new in pairs:
