@@ -53,17 +53,17 @@ def with_items(
         return registry
     moment = now or datetime.now(UTC).replace(tzinfo=None)
     found: dict[str, tuple[Item, ...]] = {}
+    steps: dict[str, list[Tool]] = {}
+    flows: dict[str, Dataflow] = {}
     problems: list[Problem] = []
     for module in order_by_items(registry):
         tool = registry.tools[module]
-        one = _find(tool, registry, root, found, observed, moment)
+        promised = [path for flow in flows.values() for path in flow.writes]
+        one = _find(tool, registry, root, found, observed, moment, promised)
         found[module] = one.items
         problems += one.problems
-    steps = {
-        module: [_step_of(registry.tools[module], item) for item in items]
-        for module, items in found.items()
-    }
-    flows = guess_flows(registry, steps, observed)
+        steps[module] = [_step_of(tool, item) for item in one.items]
+        flows |= guess_flows(registry, {module: steps[module]}, observed)
     expanded = place_steps(registry, steps, flows, observed)
     return replace(expanded, warnings=(*registry.warnings, *problems))
 
@@ -108,7 +108,9 @@ def _find(
     known: Mapping[str, tuple[Item, ...]],
     observed: Mapping[str, Dataflow],
     now: datetime,
+    promised: Sequence[str] = (),
 ) -> Found:
+    """`promised`: the files that the steps of items before it make, or are expected to make."""
     params = {param.name: param for param in tool.params}
     upstream = [*_renamed(known, registry, tool.module)]
     match tool.each:
@@ -118,7 +120,8 @@ def _find(
             return Found(items=tuple(_typed(grid.find(now), params)))
         case FilePattern() as pattern:
             withdrawn = _files_of_withdrawn(registry, known, observed)
-            paths = (one for one in find_files(root, pattern.pattern) if one not in withdrawn)
+            there = (one for one in find_files(root, pattern.pattern) if one not in withdrawn)
+            paths = dict.fromkeys((*there, *promised))
             return _read_files(tool, pattern, paths, params, upstream)
     return Found()
 

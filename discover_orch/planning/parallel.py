@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.discovery.injection import CONNECTION
 from discover_orch.discovery.registry import NO_DATAFLOW, Registry
 from discover_orch.model import flow_edges
 from discover_orch.model.errors import Problem
@@ -44,6 +45,7 @@ def find_waits(
     conflicts = find_conflicts(number, registry)
     found = []
     all_before, group = 0, None
+    first: dict[str, int] = {}  # of each tool the first item, which makes the tables for the others
     alone = ""  # the tool whose items run beside one another, and beside nothing else
     for place, step in enumerate(steps):
         module, source = step.tool.module, step.tool.source_module
@@ -52,6 +54,8 @@ def find_waits(
         earlier = {number.get(other, place) for other in registry.before.get(module, ())}
         earlier |= conflicts[place]
         earlier |= {number[one] for one in (step.removal.after if step.removal else ())}
+        if step.tool.item.values and CONNECTION in step.tool.resources:
+            earlier.add(first.setdefault(source, place))
         is_alone = runs_alone(step.tool, has_known_use)
         if is_alone and step.tool.item.values:
             all_before = all_before if alone else place

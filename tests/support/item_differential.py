@@ -93,10 +93,9 @@ class Play:
                 state.raw[step.name] = step.text
             case "bad" | "poor":
                 state.raw[step.name] = step.kind
-            case "remove" if (
-                len(state.raw) > 1
-            ):  # without any, a tool that reads all finds no table
-                state.raw.pop(step.name, None)
+            case "remove":  # without any file, a tool that reads all finds no table
+                if {*state.raw} != {step.name}:
+                    state.raw.pop(step.name, None)
             case "same":
                 if step.name in state.raw:
                     self._replace(f"raw/{step.name}.txt", state.raw[step.name])
