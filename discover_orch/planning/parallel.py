@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.discovery.injection import CONNECTION
 from discover_orch.discovery.registry import NO_DATAFLOW, Registry
 from discover_orch.model import flow_edges
 from discover_orch.model.errors import Problem
@@ -54,7 +53,7 @@ def find_waits(
         earlier = {number.get(other, place) for other in registry.before.get(module, ())}
         earlier |= conflicts[place]
         earlier |= {number[one] for one in (step.removal.after if step.removal else ())}
-        if step.tool.item.values and CONNECTION in step.tool.resources:
+        if step.tool.item.values and "conn" in step.tool.resources:
             earlier.add(first.setdefault(source, place))
         is_alone = runs_alone(step.tool, has_known_use)
         if is_alone and step.tool.item.values:

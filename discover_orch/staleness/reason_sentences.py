@@ -88,9 +88,7 @@ def reason_sentence(
     shown = shown_key(reason.key)
     match reason.how:
         case "gone":
-            if item_text(reason.by):
-                return f"{shown} still has what {name_of(reason.by)} wrote, which is withdrawn"
-            return f"{shown} still has what {reason.by} wrote, which is no longer a tool"
+            return f"{shown} still has what {_gone(reason.by, name_of)}"
         case "overwritten" if not is_all_tables(reason.key):
             return f"{shown} was overwritten by {name_of(reason.by)} ({_when(reason, result)})"
         case "out of order" if not is_all_tables(reason.key):
@@ -158,6 +156,12 @@ def _left_over_sentence(reason: Reason, name_of: Callable[[str], str]) -> str:
     if item_text(reason.by):
         return f"reads {things} of {name_of(reason.by)}, which is withdrawn"
     return f"reads {things} of {reason.by}, which is no longer a tool"
+
+
+def _gone(module: str, name_of: Callable[[str], str]) -> str:
+    if item_text(module):
+        return f"{name_of(module)} wrote, which is withdrawn"
+    return f"{module} wrote, which is no longer a tool"
 
 
 def rebuilt_sentence(module: str, key: Key, name_of: Callable[[str], str]) -> str:
