@@ -108,7 +108,7 @@ def touch_modules(pipeline: Pipeline) -> None:
 
 def change_task(pipeline: Pipeline) -> None:
     name = pipeline.dialect.path("parse")
-    pipeline.edit(name, "    records = [", '    print("parsing")\n    records = [')
+    pipeline.edit(name, "    records = [", '    records = [("pier", 1.0)] + [')
 
 
 def change_second_writer(pipeline: Pipeline) -> None:
@@ -132,7 +132,7 @@ def change_style(pipeline: Pipeline) -> None:
 
 
 def write_table_again(pipeline: Pipeline) -> None:
-    pipeline.edit("data/readings.csv", "3.141", "3.142")
+    pipeline.edit("data/readings.csv", "3.141", "3.241")
     pipeline.run(pipeline.dialect.fetch_alone)
     pipeline.has_run.discard("fetch")
 
@@ -187,7 +187,7 @@ CHANGES = (
     Change("`fetch`, run alone, writes the table `raw` again", write_table_again, AFTER_PARSE),
     Change("the report is deleted", delete_output, ("render",)),
     Change("the report is edited by hand", edit_output, ("render",)),
-    Change("another program writes the table `raw`", write_from_outside, AFTER_PARSE),
+    Change("another program writes the table `raw`", write_from_outside, ("fetch",)),
     Change("the database file is deleted", delete_database, TASKS),
     Change("a parameter of `render` changes", change_parameter, ("render",)),
 )
