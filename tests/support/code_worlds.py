@@ -7,7 +7,7 @@ on the numbers in the tools' files.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 MODULES = ("low", "high")
@@ -189,15 +189,16 @@ def user_files(history: History, state: State) -> dict[str, str]:
     files = {f"src/lib/{one}.py": module_text(one, history, state) for one in MODULES}
     for number, tool in enumerate(history.tools):
         files[f"src/{tool.name}.py"] = tool_text(tool, history, state)
-        files[f"in/{tool.name}.txt"] = str(number + state.of("data", tool.name))
+        files[f"in/{tool.name}.txt"] = str(number // 2 + state.of("data", tool.name))
     return {"orch.toml": "", "out/.keep": "", **files}
 
 
-def random_history(seed: int) -> History:
+def random_history(seed: int, among: Sequence[str] = ()) -> History:
+    """`among` are the kinds of all definitions but the first."""
     chance = random.Random(seed)
     definitions: list[Definition] = []
     for module in MODULES:
-        kinds = chance.choice((ORDINARY, [*KINDS]))
+        kinds = among or chance.choice((ORDINARY, [*KINDS]))
         for _ in range(chance.choice((3, 4, 5))):
             kind = chance.choice(kinds) if definitions else "plain"
             text, known = KINDS[kind], [one.name for one in definitions]
