@@ -107,8 +107,9 @@ def run_steps(
     tools = (*planned, *(tool.module for tool in plan.fresh))
     yield RunStarted(run=run_id, targets=plan.targets, tools=tools, workers=run.workers)
     yield from (RunNote(problem=problem) for problem in notes)
+    possible = frozenset(run.modules)
     for tool in plan.fresh:
-        if tool.module not in run.modules:
+        if tool.module not in possible:
             yield ToolFinished(module=tool.module, status="fresh")
     while not (run.is_over and executor.is_idle):
         yield from runner.submit_ready()
