@@ -164,7 +164,8 @@ def rerun(folder: Path, name: str, system: Days) -> list[str]:
             )
             if has
         )
-        wrong = ", wrong total" if is_well and not project.has_right_total else ""
+        is_judged = is_well and change.make is not spoil  # then there is no right total
+        wrong = ", wrong total" if is_judged and not project.has_right_total else ""
         cells.append(f"{' · '.join(map(str, numbers))} {marks}".rstrip() + wrong)
     return cells
 
@@ -255,6 +256,7 @@ def cost(rounds: int) -> None:
         print(shown("1,000 tools that do nothing", taken[tools]))
         print(shown("1,000 items that do nothing ÷ that", taken[items], taken[tools]))
         _sleeping(folder / "sleeping", rounds)
+        _sleeping_peers(folder)
         for count in (100, 10_000):
             _many(folder / str(count), count, rounds)
 
@@ -265,6 +267,51 @@ def _sleeping(root: Path, rounds: int) -> None:
     pipelines.write(root, {"src/tool.py": text, **files_of(1000)})
     taken = [take(root, "orch", "run", "-q", "--jobs", "2") for _ in range(rounds)]
     print(shown("1,000 items of 20 ms with 2 workers ÷ 10 s", taken, ideal=10))
+
+
+PYTASK = """\
+import time
+from pathlib import Path
+from typing import Annotated
+from pytask import Product, task
+
+ROOT = Path(__file__).parent
+for source in sorted(ROOT.glob("raw/*.csv")):
+
+    @task(id=source.stem)
+    def task_tool(
+        source: Path = source, made: Annotated[Path, Product] = ROOT / "made" / source.name
+    ) -> None:
+        time.sleep(0.02)
+        made.write_text("")
+"""
+SNAKEFILE = """\
+NUMBERS = glob_wildcards("raw/{number}.csv").number
+rule all:
+    input: expand("made/{number}.csv", number=NUMBERS)
+rule tool:
+    input: "raw/{number}.csv"
+    output: touch("made/{number}.csv")
+    shell: "sleep 0.02"
+"""
+
+
+def _sleeping_peers(folder: Path) -> None:
+    """pytask-parallel and Snakemake, once each, where they are installed."""
+    peers = (
+        ("pytask-parallel", 1000, {"task_tool.py": PYTASK}, "pytask -n 2"),
+        ("snakemake", 100, {"Snakefile": SNAKEFILE}, "snakemake --cores 2 --quiet"),
+    )
+    for name, count, files, words in peers:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            continue
+        pipelines.write(folder / name, {**files, **files_of(count), "made/.keep": ""})
+        taken = [take(folder / name, *words.split())]
+        ideal = count * 0.02 / 2
+        label = f"{name}: {count:,} tasks of 20 ms with 2 workers ÷ {ideal:g} s"
+        print(shown(label, taken, ideal=ideal), flush=True)
 
 
 def _many(root: Path, count: int, rounds: int) -> None:
