@@ -145,7 +145,7 @@ def command(
         with open_run(arguments.view, request, context.console.problems) as ready:
             code = _run(context, ready, settings, shown, reports)
         if settings.max_failures is None and request.resume is None:
-            code = max(code, _run_late_items(context, arguments.view, request, settings, shown))
+            code = _run_late_items(context, arguments.view, request, settings, shown, code)
         return code
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
@@ -166,10 +166,11 @@ def _run_late_items(
     request: Request,
     settings: RunSettings,
     shown: DisplayOptions,
+    code: int,
 ) -> int:
     """Runs what is stale once more as long as files have come that are new items: tools of the run may have made
-    them."""
-    code, words = int(ExitCode.OK), (request.targets, request.exclude, request.values)
+    them. What failed without these is stale, so the exit code is that of the last run; `code` is that of the first."""
+    words = request.targets, request.exclude, request.values
     while view.registry.steps and code in (ExitCode.OK, ExitCode.FAILED):
         before, view = view, context.read_project()
         late = project_view.find_late_items(before, view, *words)
@@ -180,7 +181,7 @@ def _run_late_items(
         context.console.problems([build_note("late-items", message, hint)])
         request = replace(request, changed=True, rebuild=False)
         with open_run(view, request, context.console.problems) as ready:
-            code = max(code, _run(context, ready, settings, shown, None))
+            code = _run(context, ready, settings, shown, None)
     return code
 
 
