@@ -146,6 +146,7 @@ class Recorder:
                 self.tools.is_parallel = workers > 1
                 self._database.note_start()
                 self._journal.write({**to_builtins(self._start_line(event)), **document})
+                found += self.tools.remove_withdrawn()
             case ToolOrdered(module=module):
                 found += self.tools.order(module)
                 self._journal.write({"event": "tool_ordered", "module": module})

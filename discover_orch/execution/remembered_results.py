@@ -14,7 +14,7 @@ from discover_orch.discovery.registry import Registry, with_observed
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.errors import Problem
-from discover_orch.model.items import item_text, tool_of
+from discover_orch.model.items import Item, item_text, tool_of, values_in
 from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.table_keys import (
     is_table_list,
@@ -180,18 +180,46 @@ class ResultRecord:
             and (mark == write.mark or not success.flow.gaps)
             and all(row.module == tool.module or row.is_left_over for row in self.writers.of(key))
         ]
+        return self._delete(old, tool.name)
+
+    def remove_withdrawn(self, tools: Collection[str]) -> list[Problem]:
+        """Deletes what items that are no more made, of the sets that these tools make anew; what the run says of it.
+        Of a tool that has no item at all nothing is deleted: its files may be on a disk that is not mounted."""
+        said: list[Problem] = []
+        for result in self._gone:
+            tool = self._registry.by_tool.tools.get(tool_of(result.module))
+            is_asked = tool is not None and tool.replaces and tool.module in tools
+            if tool is None or not is_asked or not self._registry.steps.get(tool.module):
+                continue
+            names = self._registry.item_params(tool.module)
+            values = values_in(item_text(result.module))
+            item = Item(values=dict(zip(names, values, strict=False)))
+            patterns = tuple(map(item.fill, tool.replaces))
+            old = [
+                key
+                for key, write in result.writes.items()
+                if key.startswith("file:")
+                and meets_input(key[5:], patterns)
+                and read_mark(os.path.join(self._root, key[5:])) == write.mark != ABSENT
+                and all(row.is_left_over for row in self.writers.of(key))
+            ]
+            said += self._delete(old, self._registry.display(result.module))[1]
+        return said
+
+    def _delete(self, keys: Iterable[Key], name: str) -> tuple[list[Key], list[Problem]]:
+        """Deletes these files of this tool, as far as `orch clean` would. What was deleted, and what the run says."""
         deleter = Deleter(self._root, self.writers, self._registry.display)
         stays: dict[str, list[Key]] = {}
-        for key in sorted(old):
+        for key in sorted(keys):
             stays.setdefault(deleter.delete(key), []).append(key)
         removed, said = stays.pop("", []), []
         if removed:
             names = listed([key[5:] for key in removed])
-            message = f'deleted {names}, which {tool.name} no longer makes ("replaces")'
+            message = f'deleted {names}, which {name} no longer makes ("replaces")'
             said.append(build_note("replaced", message, ""))
         for reason, keys in stays.items():
             names = listed([key[5:] for key in keys])
-            message = f'{tool.name} no longer makes {names} ("replaces"), not deleted: {reason}'
+            message = f'{name} no longer makes {names} ("replaces"), not deleted: {reason}'
             said.append(build_warning("replaced", message, ""))
         return removed, said
 

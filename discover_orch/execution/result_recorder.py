@@ -167,6 +167,11 @@ class ResultRecorder:
             self.overlaps.begin(module)
         return found
 
+    def remove_withdrawn(self) -> list[Problem]:
+        """As of `ResultRecord`, for the selected tools."""
+        steps = self._plan.selected or self._plan.steps
+        return self._results.remove_withdrawn({step.tool.source_module for step in steps})
+
     def start(self, module: str) -> None:
         if not self.is_parallel:
             self.began[module] = self.next_number()
