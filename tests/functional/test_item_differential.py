@@ -30,6 +30,14 @@ def check(start: int, count: int, server: ForkServer) -> None:
     assert not told, told
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_is_fresh_of_items_is_as_a_clean_run_makes_it_in_12_histories(
+    server: ForkServer,
+) -> None:
+    check(4000, 12, server)
+
+
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("start", range(1000, 1000 + FULL, FULL // CHUNKS))

@@ -116,11 +116,11 @@ def find_shaken(history: History, made: Made) -> set[str]:
     """The tools whose steps may be stale because some step cannot be made: nothing tells the rows of a table apart."""
     broken = {name for (name, _), text in made.items() if text is None}
     found: set[str] = set()
-    for tool in history.tools:
+    for tool in (*history.tools, *history.tools):  # what a later tool writes counts too
         if broken and any(one.each == "made" and not one.is_declared for one in history.tools):
             found.add(tool.name)  # what a tool reads that has not run yet is not known
         tables = {one.writes for one in (tool, *map(history.tool, tool.of)) if not one.is_file}
-        for other in history.tools[: history.tools.index(tool)]:
+        for other in (one for one in history.tools if one is not tool):
             is_near = other.writes in tables or (other.name in tool.of and tool.reads_all)
             if (other.name in broken and is_near) or (
                 other.name in found and (is_near or other.name in tool.of)
