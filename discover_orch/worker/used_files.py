@@ -228,7 +228,6 @@ class UsedFiles:
         answers, sizes, targets = self._audit.questions.find()
         answers = {**traced.asked, **answers}
         targets = {**traced.followed, **self._audit.followed.copy(), **targets}
-        made = self._audit.folder_changes
         starts: dict[str, str | None] = {}  # of folders: many paths are in few of them
         for path, answer in answers.items():
             folder, _, name = path.rpartition(os.sep)
@@ -244,7 +243,7 @@ class UsedFiles:
             )  # made by the step, and perhaps gone
             if is_scratch or shown in own or shown in self._paths.own:
                 continue
-            if made and any(one in made for one in (path, *parent_folders(path))):
+            if self._is_in_changed_folder(path):
                 continue
             if path in sizes and answer is not None:
                 is_folder, size, time = answer
