@@ -13,6 +13,7 @@ import time
 import msgspec
 
 from discover_orch.databases.sqlite_calls import quote
+from discover_orch.model.items import tool_of
 from discover_orch.model.success_record import AlreadyCommitted, NotOwnTable, SuccessRecord
 from discover_orch.model.table_keys import OWN_TABLE
 
@@ -68,7 +69,7 @@ class MemoryTable:
         )
         found = []
         for tool, success, run, tables, length in rows:
-            if not 0 <= int(run) < NO_RUN or "/" in tool or "\0" in tool:
+            if not 0 <= int(run) < NO_RUN or "/" in tool_of(tool) or "\0" in tool:
                 continue  # orch has not written this row: the name becomes that of a file
             is_wanted = known.get(tool) != success and 0 < int(length) <= LONGEST_DOCUMENT
             document = ""
