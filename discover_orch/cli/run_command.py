@@ -145,7 +145,7 @@ def command(
         with open_run(arguments.view, request, context.console.problems) as ready:
             code = _run(context, ready, settings, shown, reports)
         if settings.max_failures is None and request.resume is None:
-            code = _run_late_items(context, arguments.view, request, settings, shown, code)
+            code = _run_late_items(context, ready, settings, shown, code)
         return code
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
@@ -161,25 +161,27 @@ def command(
 
 
 def _run_late_items(
-    context: Context,
-    view: ProjectView,
-    request: Request,
-    settings: RunSettings,
-    shown: DisplayOptions,
-    code: int,
+    context: Context, ready: ReadyRun, settings: RunSettings, shown: DisplayOptions, code: int
 ) -> int:
-    """Runs what is stale once more as long as files have come that are new items: tools of the run may have made
-    them. What failed without these is stale, so the exit code is that of the last run; `code` is that of the first."""
-    words = request.targets, request.exclude, request.values
-    while view.registry.steps and code in (ExitCode.OK, ExitCode.FAILED):
+    """Runs what is stale once more where files have come that are new items: tools of the run may have made them. What
+    failed without these is stale, so the exit code is that of the last run; `code` is that of the first, `ready`.
+    Items may make those of another tool, and so on, but a tool that always runs does not run again."""
+    view, ran = ready.view, set[str]()
+    request = replace(ready.request, changed=True, changed_since=None, rebuild=False)
+    for _ in ready.view.registry.steps:
+        if code not in (ExitCode.OK, ExitCode.FAILED) or not ready.plan.steps:
+            break
+        ran.update(step.tool.module for step in ready.plan.steps)
         before, view = view, context.read_project()
-        late = project_view.find_late_items(before, view, *words)
+        late = project_view.find_late_items(
+            before, view, request.targets, request.exclude, request.values
+        )
         if not late:
             break
         message = f"there are new items: {names_text(late, MOST_LATE)}"
         hint = "their files have come during the run"
         context.console.problems([build_note("late-items", message, hint)])
-        request = replace(request, changed=True, rebuild=False)
+        request = replace(request, just_ran=frozenset(ran))
         with open_run(view, request, context.console.problems) as ready:
             code = _run(context, ready, settings, shown, None)
     return code
@@ -283,7 +285,6 @@ def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:
 if TYPE_CHECKING:
     from discover_orch.cli.report_run import RunOutputs
     from discover_orch.planning.parallel import Waits
-    from discover_orch.planning.project_view import ProjectView
     from discover_orch.render.run import DisplayOptions
 
 

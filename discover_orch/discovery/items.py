@@ -29,12 +29,8 @@ from discover_orch.model.items import (
     sorted_items,
     tool_of,
 )
-from discover_orch.model.parameter import ConvertError, Param, ParamType, Scalar
+from discover_orch.model.parameter import ConvertError, Param, Scalar
 from discover_orch.model.tool import Tool
-
-#: How many of the files that are no items a warning names.
-_MOST_NAMED = 3
-_TEXT = ParamType(base=Scalar(kind="str"))
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -221,13 +217,10 @@ def _sort_key(value: object) -> object:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
-def count_files(number: int) -> str:
-    return f"{number:,} more {'file' if number == 1 else 'files'}"
-
-
 def _passed_over(tool: Tool, wrong: Sequence[tuple[str, str]]) -> Problem:
     (path, why), *others = wrong
-    more = f" (and {count_files(len(others))} like it)" if others else ""
+    files = "file" if len(others) == 1 else "files"
+    more = f" (and {len(others):,} more {files} like it)" if others else ""
     message = f"{path} is no item of {tool.name}: {why}{more}"
     return _warning(
         tool, "no-item", message, "rename the file, or change the type of the parameter"

@@ -43,7 +43,7 @@ class Request(Struct, frozen=True, kw_only=True):
     `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is
     the number of the run to resume, "" for the latest that did not finish. `changed_since` names a commit of git.
     `is_unchecked`: the checks of tools do not run. `rebuild`: what the tools made is removed before they run.
-    `if_busy` is "fail", "wait" or "skip"."""
+    `if_busy` is "fail", "wait" or "skip". Tools that `just_ran` are not stale for the time alone."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -57,6 +57,7 @@ class Request(Struct, frozen=True, kw_only=True):
     is_unchecked: bool = False
     rebuild: bool = False
     if_busy: str = "fail"
+    just_ran: frozenset[str] = frozenset()
 
     @property
     def is_partial(self) -> bool:
@@ -298,7 +299,7 @@ def _find_remaining(planned: ReadyRun, database: DatabaseMemory, *, is_run: bool
     if request.resume is not None:
         plan = plan_resumed(record, work)
     elif request.changed:
-        plan = work.keep_stale(plan)
+        plan = work.keep_stale(plan, request.just_ran)
     elif request.changed_since is not None:
         from discover_orch.planning.changed_since import keep_changed
 

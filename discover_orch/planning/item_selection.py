@@ -32,9 +32,7 @@ def pick_items(
             by_tool.setdefault(step.source_module, []).append(step)
     dropped: set[str] = set()
     typed: dict[str, tuple[str, ...]] = {}
-    found: dict[
-        tuple[str, str], bool
-    ] = {}  # whether a tool has an item for this text of this parameter
+    found: dict[tuple[str, str], bool] = {}  # whether a tool has an item for this text
     for steps in by_tool.values():
         for name in steps[0].item.values:
             key, texts = _texts_for(steps[0], name, values, registry)
@@ -154,7 +152,7 @@ def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None
         takers = [step for step in steps if name in step.item.values]
         flag = f"--{name.replace('_', '-')}"
         if ".." in text or GLOB_CHARACTERS & set(text):
-            message = f"{takers[0].item.values and _tools(takers)} has no item in {flag} {text}"
+            message = f"{_tools(takers)} has no item in {flag} {text}"
             hint = f"its items are {_ends(takers, name)}"
             problems.append(Problem(code="empty", message=message, hint=hint))
             continue
