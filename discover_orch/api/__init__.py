@@ -12,6 +12,7 @@ from discover_orch.api.project import Project
 from discover_orch.api.runs import Result, RunFailed
 from discover_orch.execution.event_documents import (
     Event,
+    ItemsFound,
     Note,
     RunFinished,
     RunStarted,
@@ -39,6 +40,7 @@ __all__ = [
     "CheckResult",
     "Event",
     "Failure",
+    "ItemsFound",
     "Note",
     "OrchError",
     "Outcome",

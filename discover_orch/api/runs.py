@@ -30,7 +30,7 @@ from discover_orch.execution.event_documents import (
 )
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event as OwnEvent
-from discover_orch.execution.run_events import nothing_to_do_events
+from discover_orch.execution.run_events import StepsAdded, nothing_to_do_events
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.model.documents import Outcome
 from discover_orch.model.errors import Problem
@@ -48,13 +48,12 @@ def run_events(
 ) -> Generator[Event, None, None]:
     """Runs the plan; `notes` are reported at its start. The caller holds the lock of the project. Raises OrchError."""
     view, plan = ready.view, ready.plan
+    tools = plan.tools
 
     def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
         side = session.open_far_side(ready, is_guest=True)
         settings = RunSettings(max_failures=max_failures, jobs=ready.jobs)
-        yield from session.run_plan(
-            plan, view, settings, session.Host(side=side, requests=interrupts)
-        )
+        yield from session.run_plan(ready, settings, session.Host(side=side, requests=interrupts))
 
     def events() -> Generator[OwnEvent, None, None]:
         yield from run_in_background(start) if plan.steps else nothing_to_do_events(plan)
@@ -64,7 +63,9 @@ def run_events(
         yield from (Note(problem=problem) for problem in notes)
         run, end = "", None
         for event in itertools.chain([first], found):
-            shown = build_event(event, plan.tools)
+            if isinstance(event, StepsAdded):
+                tools.update(event.plan.tools)
+            shown = build_event(event, tools)
             if isinstance(shown, RunStarted):
                 run = shown.run or ""
             if isinstance(shown, RunFinished):

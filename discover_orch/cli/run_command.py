@@ -40,20 +40,14 @@ from discover_orch.model.conventions import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.model.parameter import MASK, is_secret_value
-from discover_orch.planning import project_view
-from discover_orch.planning.dataflow_checks import build_note, listed
+from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.plan import Plan
 from discover_orch.render.plan import build_plan, plan_text, settings_text
 from discover_orch.render.problems import first_few
-from discover_orch.render.style import names_text
 
 if TYPE_CHECKING:
     from discover_orch.cli.report_run import RunOutputs
     from discover_orch.render.run import DisplayOptions, Resume
-
-
-#: Items that came during a run and are named.
-MOST_LATE = 5
 
 
 @click.command("run", cls=ToolsCommand, short_help="Run tools, in order.")
@@ -143,10 +137,7 @@ def command(
         if dry_run:
             return show_plan(context, look_ahead(arguments.view, request), shown)
         with open_run(arguments.view, request, context.console.problems) as ready:
-            code = _run(context, ready, settings, shown, reports)
-        if settings.max_failures is None and request.resume is None:
-            code = _run_late_items(context, ready, settings, shown, code)
-        return code
+            return _run(context, ready, settings, shown, reports)
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
         if shown.as_json:  # complete JSON, although nothing ran
@@ -158,33 +149,6 @@ def command(
     finally:
         if reports is not None:  # without the lock: the command may run something
             reports.end()
-
-
-def _run_late_items(
-    context: Context, ready: ReadyRun, settings: RunSettings, shown: DisplayOptions, code: int
-) -> int:
-    """Runs what is stale once more where files have come that are new items: tools of the run may have made them. What
-    failed without these is stale, so the exit code is that of the last run; `code` is that of the first, `ready`.
-    Items may make those of another tool, and so on, but a tool that always runs does not run again."""
-    view, ran = ready.view, set[str]()
-    request = replace(ready.request, changed=True, changed_since=None, rebuild=False)
-    for _ in ready.view.registry.steps:
-        if code not in (ExitCode.OK, ExitCode.FAILED) or not ready.plan.steps:
-            break
-        ran.update(step.tool.module for step in ready.plan.steps)
-        before, view = view, context.read_project()
-        late = project_view.find_late_items(
-            before, view, request.targets, request.exclude, request.values
-        )
-        if not late:
-            break
-        message = f"there are new items: {names_text(late, MOST_LATE)}"
-        hint = "their files have come during the run"
-        context.console.problems([build_note("late-items", message, hint)])
-        request = replace(request, just_ran=frozenset(ran))
-        with open_run(view, request, context.console.problems) as ready:
-            code = _run(context, ready, settings, shown, None)
-    return code
 
 
 def _run(

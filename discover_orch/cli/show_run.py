@@ -13,7 +13,7 @@ from discover_orch.cli.options import Context
 from discover_orch.execution import session
 from discover_orch.execution.event_documents import Note, build_event
 from discover_orch.execution.request import ReadyRun, RunSettings
-from discover_orch.execution.run_events import Event, Report, Suspended, Ticked
+from discover_orch.execution.run_events import Event, Report, StepsAdded, Suspended, Ticked
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import DebuggerOpened, RunNote, ToolProgress
@@ -48,7 +48,7 @@ def run_and_show(
         keep=None if outputs is None else outputs.lines.append,
     )
     settings = replace(settings, predicts=writer.terminal is not None)
-    events = session.run_plan(plan, view, settings, host)
+    events = session.run_plan(ready, settings, host)
     heading = run_heading(view, console.out_style, side.shown if side else "")
     writer.begin(plan, heading=heading, resume=resume)
     ended = writer.follow(events)
@@ -124,6 +124,8 @@ class RunWriter:
 
     def write(self, event: Event) -> None:
         self.report.add(event)
+        if isinstance(event, StepsAdded):
+            self._tools.update(event.plan.tools)
         if self._shown.as_json:
             shown = build_event(event, self._tools)
             if isinstance(shown, Note):

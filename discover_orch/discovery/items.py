@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -47,7 +48,28 @@ def with_items(
     by key. `now` is in UTC without a time zone."""
     if not any(tool.each for tool in registry.tools.values()):
         return registry
-    moment = now or datetime.now(UTC).replace(tzinfo=None)
+    return _place_items(registry, root, observed, now or datetime.now(UTC).replace(tzinfo=None))
+
+
+def with_new_items(registry: Registry, root: str, observed: Mapping[str, Dataflow]) -> Registry:
+    """The same registry with items whose files have come since; those that it has stay, also where a file is gone."""
+    if registry.whole is None:
+        return registry
+    known = {
+        module: tuple(registry.tools[key].item for key in keys)
+        for module, keys in registry.steps.items()
+    }
+    return _place_items(registry.whole, root, observed, datetime.min, known)
+
+
+def _place_items(
+    registry: Registry,
+    root: str,
+    observed: Mapping[str, Dataflow],
+    moment: datetime,
+    known: Mapping[str, tuple[Item, ...]] = MappingProxyType({}),
+) -> Registry:
+    """With the items that are `known`, if any are, and those whose files are there."""
     found: dict[str, tuple[Item, ...]] = {}
     steps: dict[str, list[Tool]] = {}
     flows: dict[str, Dataflow] = {}
@@ -55,7 +77,11 @@ def with_items(
     for module in order_by_items(registry):
         tool = registry.tools[module]
         promised = [path for flow in flows.values() for path in flow.writes]
-        one = _find(tool, registry, root, found, observed, moment, promised)
+        if known and isinstance(tool.each, Grid):
+            one = Found(items=known[module])
+        else:
+            before = known.get(module, ())
+            one = _find(tool, registry, root, found, observed, moment, promised, before)
         found[module] = one.items
         problems += one.problems
         steps[module] = [_step_of(tool, item) for item in one.items]
@@ -105,8 +131,10 @@ def _find(
     observed: Mapping[str, Dataflow],
     now: datetime,
     promised: Sequence[str] = (),
+    before: Sequence[Item] = (),
 ) -> Found:
-    """`promised`: the files that the steps of items before it make, or are expected to make."""
+    """`promised`: the files that the steps of items before it make, or are expected to make. `before` are items that
+    it has in any case."""
     params = {param.name: param for param in tool.params}
     upstream = [*_renamed(known, registry, tool.module)]
     match tool.each:
@@ -118,7 +146,7 @@ def _find(
             withdrawn = _files_of_withdrawn(registry, known, observed)
             there = (one for one in find_files(root, pattern.pattern) if one not in withdrawn)
             paths = dict.fromkeys((*there, *promised))
-            return _read_files(tool, pattern, paths, params, upstream)
+            return _read_files(tool, pattern, paths, params, [*upstream, *before])
     return Found()
 
 
@@ -206,7 +234,7 @@ def _read_files(
     if wrong:
         problems.append(_passed_over(tool, wrong))
     if not found:
-        message = f'{tool.name} has no items: no file matches "{pattern.pattern}"'
+        message = f'{tool.name} has no items yet: no file matches "{pattern.pattern}"'
         problems.append(
             _warning(tool, "no-items", message, "they appear when there are such files")
         )

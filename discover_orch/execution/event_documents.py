@@ -37,6 +37,14 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag_field="event", tag="run_
     time: datetime = field(default_factory=_now)
 
 
+class ItemsFound(Struct, frozen=True, kw_only=True, tag_field="event", tag="items_found"):
+    """Tools of the run have made files that are new items of others: `tools` are the names of the steps that join the
+    run."""
+
+    tools: tuple[str, ...]
+    time: datetime = field(default_factory=_now)
+
+
 class ToolStarted(Struct, frozen=True, kw_only=True, tag_field="event", tag="tool_started"):
     """A tool starts, for the first time or again, in the worker of this number, from 1."""
 
@@ -106,6 +114,7 @@ class RunFinished(Struct, frozen=True, kw_only=True, tag_field="event", tag="run
 
 Event = (
     RunStarted
+    | ItemsFound
     | ToolStarted
     | ToolOutput
     | ToolRetried
@@ -122,6 +131,8 @@ def build_event(event: own.Event, tools: Mapping[str, Tool]) -> Event | None:
         case own.RunStarted(run=run, targets=targets, tools=modules):
             shown = tuple(tools[one].name for one in modules)
             return RunStarted(run=run or None, targets=targets, tools=shown)
+        case own.StepsAdded():
+            return ItemsFound(tools=tuple(step.tool.name for step in event.steps))
         case tool_events.ToolStarted(module=module, worker=worker):
             return ToolStarted(**_named(tools[module]), worker=worker)
         case tool_events.ToolOutput(module=module, stream=stream, text=text):

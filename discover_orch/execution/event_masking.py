@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.execution.run_events import Event
+from discover_orch.execution.run_events import Event, StepsAdded
 from discover_orch.model.observation import Observation, Use
 from discover_orch.model.parameter import MASK
 from discover_orch.model.secret_masking import mask_text, secret_texts
@@ -34,16 +34,22 @@ class Masking:
         """None for the event that tells a secret."""
         if not isinstance(event, SecretFound):
             return mask_event(event, self._texts)
-        self._secrets.append(event.text)
-        self._texts = secret_texts(self._secrets)
+        self.add([event.text])
         return None
+
+    def add(self, secrets: Iterable[str]) -> None:
+        self._secrets += secrets
+        self._texts = secret_texts(self._secrets)
 
     def mask_notes(self, notes: Iterable[RunNote]) -> Iterator[Event]:
         return (mask_event(note, self._texts) for note in notes)
 
 
 def mask_event(event: Event, secrets: Sequence[str]) -> Event:
-    """The event without `secrets`, which are those of `secret_texts`, and without the passwords of URLs."""
+    """The event without `secrets`, which are those of `secret_texts`, and without the passwords of URLs. A plan is for
+    the process itself."""
+    if isinstance(event, StepsAdded):
+        return event
     masked: Event = _masked(event, secrets)
     return masked
 

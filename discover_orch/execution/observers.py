@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.execution.event_documents import Note, ToolOutput, build_event
-from discover_orch.execution.run_events import Event
+from discover_orch.execution.run_events import Event, StepsAdded
 from discover_orch.execution.runner import RunRequests
 from discover_orch.execution.supervisor import OWN_CHILDREN
 from discover_orch.model.conventions import CONF_FILE
@@ -46,7 +46,7 @@ class Observers:
         self, found: Sequence[ObserverFacts], project: Project, tools: Mapping[str, Tool]
     ) -> None:
         """Starts them. `tools` are those of the run, by module."""
-        self._tools = tools
+        self._tools = {**tools}
         self._processes: list[_Process] = []
         self._unsaid: list[RunNote] = []
         for one in found:
@@ -57,6 +57,8 @@ class Observers:
 
     def note(self, event: Event) -> list[RunNote]:
         """Gives them an event, whose secrets are masked. Returns what they have said since the last one."""
+        if isinstance(event, StepsAdded):
+            self._tools.update(event.plan.tools)
         shown = build_event(event, self._tools)
         if shown is None or isinstance(shown, Note):
             return self._update()

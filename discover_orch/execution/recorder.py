@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import to_builtins
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ from discover_orch.execution.run_events import (
     Event,
     Report,
     RunStarted,
+    StepsAdded,
     ToolRetried,
 )
 from discover_orch.model.database_url import masked_url
@@ -57,7 +58,7 @@ from discover_orch.staleness.tool_result import (
 )
 from discover_orch.state.git_files import read_commit
 from discover_orch.state.lock import process_age, read_boot, read_start
-from discover_orch.state.recorded_run import RecordedStep, RunBegan
+from discover_orch.state.recorded_run import RecordedStep, RunBegan, StepsRecorded
 from discover_orch.state.run_folders import (
     Journal,
     begin_run,
@@ -135,6 +136,14 @@ class Recorder:
             is_live=self._is_live,
         )
 
+    def extend(self, plan: Plan, registry: Registry) -> None:
+        """There are more steps than before."""
+        self._plan, self._registry, self._current.registry = plan, registry, registry
+        self._steps = {step.tool.module: step for step in plan.possible_steps}
+        self._tools = plan.tools
+        self._results.extend(registry)
+        self.tools.extend(plan, registry)
+
     def record(self, event: Event) -> tuple[Problem, ...]:
         """Records the event; the problems that it brings about."""
         self._report.add(event)
@@ -147,6 +156,8 @@ class Recorder:
                 self._database.note_start()
                 self._journal.write({**to_builtins(self._start_line(event)), **document})
                 found += self.tools.remove_withdrawn()
+            case StepsAdded(steps=steps, order=order):
+                self._journal.write({**to_builtins(self._added_line(steps, order)), **document})
             case ToolOrdered(module=module):
                 found += self.tools.order(module)
                 self._journal.write({"event": "tool_ordered", "module": module})
@@ -244,7 +255,7 @@ class Recorder:
             for step in plan.selected or plan.steps
             if step.tool.module not in fresh or _is_given(step)
         ]
-        codes = [self._current.code_of(step.tool, self._code) for step in steps]
+        recorded, sources = self._record_steps(steps)
         chosen = {*event.tools}
         order = tuple(module for module in registry.order if module in chosen)
         return RunBegan(
@@ -268,11 +279,8 @@ class Recorder:
             commit=read_commit(project.root),
             workers=event.workers,
             age=round(process_age() if self._has_process else 0.0, 6),
-            plan=tuple(
-                _record_step(step, one, is_recorded=has_record(step.tool, registry))
-                for step, one in zip(steps, codes, strict=True)
-            ),
-            sources={path: meaning for one in codes for path, meaning in one.items()},
+            plan=recorded,
+            sources=sources,
             order=() if order == event.tools else order,
             database=name if has_own else masked_url(project.database),
             database_origin="orchconf.py" if has_own else project.database_origin,
@@ -281,6 +289,22 @@ class Recorder:
             transaction=project.transaction,
             items=plan.items,
         )
+
+    def _added_line(self, steps: Sequence[Step], order: tuple[str, ...]) -> StepsRecorded:
+        recorded, sources = self._record_steps(steps)
+        names = tuple(step.tool.name for step in steps)
+        return StepsRecorded(tools=names, plan=recorded, sources=sources, order=order)
+
+    def _record_steps(
+        self, steps: Sequence[Step]
+    ) -> tuple[tuple[RecordedStep, ...], dict[str, str]]:
+        """The steps, and the hash of each file of their code."""
+        codes = [self._current.code_of(step.tool, self._code) for step in steps]
+        recorded = tuple(
+            _record_step(step, one, is_recorded=has_record(step.tool, self._registry))
+            for step, one in zip(steps, codes, strict=True)
+        )
+        return recorded, {path: meaning for one in codes for path, meaning in one.items()}
 
     def _write(self, document: Mapping[str, object], module: str, **more: object) -> None:
         self._journal.write({**document, "module": module, **more})

@@ -73,6 +73,12 @@ class ResultRecord:
         self._named: set[Key] = set()  # what is left over and this run has named
         self._warned: set[tuple[str, Key]] = set()  # tools, and what is left over and they read
 
+    def extend(self, registry: Registry) -> None:
+        """There are more steps than before."""
+        self._registry = registry
+        for name in ("places", "writers"):
+            self.__dict__.pop(name, None)
+
     def find(self, module: str) -> ToolResult:
         if module not in self._found:
             known = self._memory.results([module])

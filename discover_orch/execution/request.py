@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,13 +16,22 @@ from msgspec.structs import replace
 from discover_orch.config.file import find_line
 from discover_orch.config.project import INSIDE_VARIABLE, Project
 from discover_orch.config.settings import EXECUTOR_HINT, is_executor
+from discover_orch.discovery import items
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.database_url import CannotOpen, SqliteUrl, read_database_url
-from discover_orch.model.errors import ExitCode, Location, OrchError, Problem, UsageError
+from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.errors import (
+    EmptyError,
+    ExitCode,
+    Location,
+    OrchError,
+    Problem,
+    UsageError,
+)
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.plan import Plan, Step
+from discover_orch.planning.plan import Plan, Step, extend_plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.project_warnings import check_sharing, check_tokens, opens_database
 from discover_orch.staleness.current_inputs import takes_connection
@@ -43,7 +52,7 @@ class Request(Struct, frozen=True, kw_only=True):
     `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is
     the number of the run to resume, "" for the latest that did not finish. `changed_since` names a commit of git.
     `is_unchecked`: the checks of tools do not run. `rebuild`: what the tools made is removed before they run.
-    `if_busy` is "fail", "wait" or "skip". Tools that `just_ran` are not stale for the time alone."""
+    `if_busy` is "fail", "wait" or "skip"."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -57,7 +66,6 @@ class Request(Struct, frozen=True, kw_only=True):
     is_unchecked: bool = False
     rebuild: bool = False
     if_busy: str = "fail"
-    just_ran: frozenset[str] = frozenset()
 
     @property
     def is_partial(self) -> bool:
@@ -154,6 +162,33 @@ def open_run(view: ProjectView, request: Request, note: Note) -> Iterator[ReadyR
             planned = _with_removal(_without_checks(planned))
             _refuse(planned)
             yield planned
+
+
+def with_new_items(ready: ReadyRun, flows: Mapping[str, Dataflow]) -> ReadyRun | None:
+    """The run with the items whose files have come since it was planned; None if none of them is selected. `flows` is
+    what steps were observed to use by now. Raises OrchError."""
+    request, before = ready.request, ready.view.registry
+    registry = items.with_new_items(before, ready.view.project.root, flows)
+    new = registry.tools.keys() - before.tools.keys()
+    if request.resume is not None or not new:
+        return None
+    view = replace(ready.view, registry=registry)
+    try:
+        now = project_view.plan_targets(
+            view,
+            request.targets,
+            exclude=request.exclude,
+            values=request.values,
+            is_partial=request.is_partial,
+        )
+    except EmptyError:
+        return None
+    if new.isdisjoint(step.tool.module for step in now.steps):
+        return None
+    plan = extend_plan(ready.plan, now, new)
+    if ready.work is not None:
+        ready.work.extend(view, plan)
+    return _without_checks(replace(ready, view=view, plan=plan))
 
 
 def read_status(
@@ -299,7 +334,7 @@ def _find_remaining(planned: ReadyRun, database: DatabaseMemory, *, is_run: bool
     if request.resume is not None:
         plan = plan_resumed(record, work)
     elif request.changed:
-        plan = work.keep_stale(plan, request.just_ran)
+        plan = work.keep_stale(plan)
     elif request.changed_since is not None:
         from discover_orch.planning.changed_since import keep_changed
 

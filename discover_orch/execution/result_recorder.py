@@ -105,6 +105,16 @@ class ResultRecorder:
         #: Whether the run ends because nothing reads what orch writes any more.
         self.is_output_closed = False
 
+    def extend(self, plan: Plan, registry: Registry) -> None:
+        """There are more steps than before."""
+        self._plan, self._registry = plan, registry
+        self._steps = {step.tool.module: step for step in plan.possible_steps}
+        self._code.update(self._current.read_code(self._steps))
+
+    def find_success(self, module: str) -> Success | None:
+        """The last success of a tool, that in this run included."""
+        return self._results.find(module).success
+
     def is_needed(self, module: str) -> bool:
         """Whether a step has to run, now that its turn has come."""
         self.hash_outputs()

@@ -23,7 +23,7 @@ from discover_orch.model.tool_events import (
     TransactionEnded,
     WorkerSaid,
 )
-from discover_orch.planning.plan import Plan
+from discover_orch.planning.plan import Plan, Step
 
 #: The tool did not succeed, as far as is known.
 FAILED = frozenset({"failed", "unknown"})
@@ -37,6 +37,20 @@ class RunStarted(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     tools: tuple[str, ...]
     workers: int = 1
+
+
+class StepsAdded(Struct, frozen=True, kw_only=True):
+    """Tools of the run have made files that are new items of others. `plan` is that of the run from now on, `modules`
+    are those of the new steps, and `order` has all modules of the run in the order of the pipeline."""
+
+    plan: Plan
+    modules: tuple[str, ...]
+    order: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Those that were added."""
+        return tuple(step for step in self.plan.steps if step.tool.module in self.modules)
 
 
 class ToolRetried(Struct, frozen=True, kw_only=True):
@@ -76,7 +90,15 @@ class Resumed(Struct, frozen=True, kw_only=True):
 
 
 Event = (
-    RunStarted | ToolOrdered | ToolRetried | Ticked | Suspended | Resumed | RunFinished | WorkerSaid
+    RunStarted
+    | StepsAdded
+    | ToolOrdered
+    | ToolRetried
+    | Ticked
+    | Suspended
+    | Resumed
+    | RunFinished
+    | WorkerSaid
 )
 
 

@@ -7,7 +7,7 @@ the clock: the time is an argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -63,13 +63,7 @@ class Run:
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
         self._max_failures = 1 if is_one_transaction else settings.max_failures
         self._has_known_flow = has_known_flow
-        self._registry = registry
-        self.plan = plan
-        # Side by side only what the plan has runs; one after another, a fresh tool may have to run in its turn.
-        steps = plan.possible_steps if queue is None else plan.steps
-        self.modules = tuple(step.tool.module for step in steps)
-        self._planned = frozenset(step.tool.module for step in plan.steps)
-        self._queue = queue or one_by_one(self.modules)
+        self._use(plan, registry, queue)
         self._submitted: list[str] = []
         self._failures = 0
         self._has_errors = False  # outside any tool
@@ -77,9 +71,28 @@ class Run:
         self.is_interrupted = False
         self._is_cancelled = False
 
+    def _use(self, plan: Plan, registry: Registry, queue: StepQueue | None) -> None:
+        self.plan, self._registry = plan, registry
+        # Side by side only what the plan has runs; one after another, a fresh tool may have to run in its turn.
+        steps = plan.possible_steps if queue is None else plan.steps
+        self.modules = tuple(step.tool.module for step in steps)
+        self._planned = frozenset(step.tool.module for step in plan.steps)
+        self._queue = queue or one_by_one(self.modules)
+
+    def extend(
+        self, plan: Plan, registry: Registry, queue: StepQueue | None
+    ) -> Iterator[ToolFinished]:
+        """The plan has more steps than before. Returns the ends of those that tools block which have failed; they
+        count as applied."""
+        before = self._queue
+        self._use(plan, registry, queue)
+        self._queue.follow(before)
+        for event in [*self.finished.values()]:
+            yield from self.drain_blocked(event)
+
     def ready(self, now: float = math.inf) -> str | None:
         """The tool to submit now, or None if there is none (yet, or ever)."""
-        return None if self._is_stopped else self._queue.next(now)
+        return None if self.is_stopped else self._queue.next(now)
 
     def wait_time(self, now: float) -> float:
         """Seconds until a tool is tried again; infinite if none is."""
@@ -127,10 +140,11 @@ class Run:
     @property
     def is_over(self) -> bool:
         """No further step may start."""
-        return self._is_stopped or not (self._queue or self._submitted)
+        return self.is_stopped or not (self._queue or self._submitted)
 
     @property
-    def _is_stopped(self) -> bool:
+    def is_stopped(self) -> bool:
+        """Whether no further step may start, whatever is left."""
         has_enough = self._max_failures is not None and self._failures >= self._max_failures
         return self.is_interrupted or self._is_cancelled or has_enough
 

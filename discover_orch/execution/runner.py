@@ -5,25 +5,28 @@ It prints nothing, knows no signal handlers, and reads only the clock that it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from functools import cache
 from typing import Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.discovery.registry import Registry
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.run_events import (
     Event,
     Resumed,
     Running,
     RunStarted,
+    StepsAdded,
     Suspended,
     Ticked,
 )
 from discover_orch.execution.run_state import Run
+from discover_orch.execution.step_queue import StepQueue
 from discover_orch.model.errors import Problem
-from discover_orch.model.items import item_text
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool_events import (
     DebuggerOpened,
@@ -35,7 +38,7 @@ from discover_orch.model.tool_events import (
     ToolStarted,
     TransactionEnded,
 )
-from discover_orch.planning.plan import Step
+from discover_orch.planning.plan import Plan, Step
 
 #: Seconds without an event after which `Ticked` says how long the running tools have taken.
 TICK = 0.5
@@ -46,6 +49,9 @@ QUICK = 0.3
 
 
 Outcome = Literal["passed", "rolled_back", "unknown"]
+#: The plan and the registry with new items, and the queue of its steps, None for one after another.
+Extension = tuple[Plan, Registry, StepQueue | None]
+FindItems = Callable[[str | None], tuple[Extension | None, tuple[Problem, ...]]]
 Settle = Callable[[ToolFinished, int], tuple[ToolFinished, tuple[Problem, ...]]]
 
 
@@ -75,13 +81,15 @@ class RunHooks(Struct, frozen=True, kw_only=True):
     """What else is asked and done while a run goes on. `expected` are the seconds that a tool is expected to take.
     `settle` gives the end of a tool as it is known elsewhere, and problems; the number is that of the attempt. With
     `prepare`, the next step is prepared while a tool runs, and is submitted before the end of that tool is yielded, so
-    that it runs while that is recorded. `take_records` gives what the database is to remember, and `store` keeps it
-    where no worker is left to do it. `is_needed` is asked of each step when its turn comes: a tool that is fresh by
-    then does not run."""
+    that it runs while that is recorded. `find_items` is asked before a step starts and, with None, at the end: it
+    gives how the run goes on where there are new items, and problems. `is_needed` is asked of each step when its turn
+    comes: a tool that is fresh by then does not run. `take_records` gives what the database is to remember, and
+    `store` keeps it where no worker is left to do it."""
 
     expected: Callable[[str], float | None] | None = None
     settle: Settle | None = None
     prepare: Callable[[Step], None] | None = None
+    find_items: FindItems | None = None
     is_needed: Callable[[str], bool] | None = None
     take_records: Callable[[], tuple[SuccessRecord, ...]] | None = None
     store: Callable[[tuple[SuccessRecord, ...]], None] | None = None
@@ -111,7 +119,7 @@ def run_steps(
     for tool in plan.fresh:
         if tool.module not in possible:
             yield ToolFinished(module=tool.module, status="fresh")
-    while not (run.is_over and executor.is_idle):
+    while not (run.is_over and executor.is_idle and not (yield from runner.add_items(None))):
         yield from runner.submit_ready()
         yield from runner.next_events()
     for end in run.unstarted():
@@ -134,15 +142,50 @@ class _Runner:
     ) -> None:
         self._run, self._executor, self._requests, self._hooks = run, executor, requests, hooks
         self._clock = clock
-        self._steps = {step.tool.module: step for step in run.plan.possible_steps}
+        self._read_plan()
         planned = [step.tool.module for step in run.plan.steps]
-        self._following = dict(zip(planned, run.plan.steps[1:], strict=False))
         expected = hooks.expected or (lambda _: None)
         self.stopwatch = _Stopwatch(clock, planned, run.workers, expected)
 
-    def submit_ready(self) -> Iterator[Event]:
+    def _read_plan(self) -> None:
+        plan = self._run.plan
+        self._steps = {step.tool.module: step for step in plan.possible_steps}
+        planned = [step.tool.module for step in plan.steps]
+        self._following = dict(zip(planned, plan.steps[1:], strict=False))
+
+    def add_items(self, following: str | None) -> Generator[Event, None, bool]:
+        """Adds the steps of items that there are now, before the step of `following` starts, or before the run ends.
+        Whether there are any."""
+        run, find = self._run, self._hooks.find_items
+        if find is None or run.is_stopped:
+            return False
+        extension, problems = find(following)
+        for problem in problems:
+            note = RunNote(problem=problem)
+            run.apply(note)
+            yield note
+        if extension is None:
+            return False
+        plan, registry, queue = extension
+        known = {*run.modules}
+        blocked = [*run.extend(plan, registry, queue)]
+        self._read_plan()
+        self.stopwatch.plan([step.tool.module for step in plan.steps])
+        added = tuple(one for one in run.modules if one not in known)
+        chosen = plan.tools
+        order = tuple(module for module in registry.order if module in chosen)
+        yield StepsAdded(plan=plan, modules=added, order=order)
+        yield from blocked
+        return True
+
+    def submit_ready(self, after: str = "") -> Iterator[Event]:
+        """The end of the step `after` which these come is not recorded yet, so it is not known what that has made."""
         run, is_needed = self._run, self._hooks.is_needed
         while self._executor.has_room and (module := run.ready(self._clock())) is not None:
+            if after and self._hooks.find_items and tool_of(after) != tool_of(module):
+                return
+            if (yield from self.add_items(module)):
+                continue
             attempt = run.attempt_of(module)
             if is_needed is not None and attempt == 1 and not is_needed(module):
                 end = ToolFinished(module=module, status="fresh")
@@ -182,7 +225,7 @@ class _Runner:
         run.apply(timed, self.stopwatch.now)
         blocked = run.drain_blocked(timed)  # before anything is submitted
         if hooks.prepare is not None:
-            yield from self.submit_ready()
+            yield from self.submit_ready(event.module if isinstance(event, ToolFinished) else "")
         yield timed
         yield from blocked
         following = self._following.get(event.module) if isinstance(event, ToolStarted) else None
@@ -263,6 +306,10 @@ class _Stopwatch:
             str | None, tuple[float, float]
         ] = {}  # since when, and the pauses before
         self._is_stopped = False
+
+    def plan(self, modules: Sequence[str]) -> None:
+        """These are the tools of the run from now on."""
+        self._modules = modules
 
     def begin(self, module: str | None) -> None:
         """A tool starts, or with None the closing of resources."""

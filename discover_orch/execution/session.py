@@ -22,13 +22,19 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.execution.event_masking import Masking
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.worker_driver import WorkerDriver, build_prepare
+from discover_orch.execution.new_items import NewItems, may_find_items
 from discover_orch.execution.recorder import Recorder, has_record
 from discover_orch.execution.request import ReadyRun, RunSettings
 from discover_orch.execution.run_events import Event
 from discover_orch.execution.run_state import Run
-from discover_orch.execution.runner import RunHooks, RunRequests, run_steps
+from discover_orch.execution.runner import Extension, RunHooks, RunRequests, run_steps
 from discover_orch.execution.signal_handlers import SignalHandlers
-from discover_orch.execution.step_queue import StepQueue, build_queue, nothing_to_overlap
+from discover_orch.execution.step_queue import (
+    StepQueue,
+    build_queue,
+    nothing_to_overlap,
+    one_by_one,
+)
 from discover_orch.execution.supervisor import Supervisor
 from discover_orch.model.database_url import url_secrets
 from discover_orch.model.errors import Problem
@@ -38,7 +44,6 @@ from discover_orch.model.success_record import Attempt, SuccessRecord
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import RunFinished, RunNote, ToolFinished
 from discover_orch.planning.plan import Plan
-from discover_orch.planning.project_view import ProjectView
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.variables_and_packages import secret_variables
 from discover_orch.worker.protocol import Preload, Prepare
@@ -81,17 +86,17 @@ _USUAL, _OWN_PROCESS = RunSettings(), Host()
 
 
 def run_plan(
-    plan: Plan, view: ProjectView, settings: RunSettings = _USUAL, host: Host = _OWN_PROCESS
+    ready: ReadyRun, settings: RunSettings = _USUAL, host: Host = _OWN_PROCESS
 ) -> Generator[Event, None, None]:
-    """The events of a run. The generator must be exhausted or closed: either leaves no process behind and a complete
-    journal. A BrokenPipeError that is thrown into it closes it too, and says that the output cannot be written any
-    more."""
+    """The events of a run of what is `ready`. The generator must be exhausted or closed: either leaves no process
+    behind and a complete journal. A BrokenPipeError that is thrown into it closes it too, and says that the output
+    cannot be written any more."""
     handlers = SignalHandlers() if host.requests is None else None
     requests = host.requests or handlers
     assert requests is not None
     try:
         with handlers or contextlib.nullcontext():
-            yield from _Session(plan, view, settings, host).events(requests)
+            yield from _Session(ready, settings, host).events(requests)
     finally:
         if host.side is not None:
             host.side.close()
@@ -102,7 +107,8 @@ def run_plan(
 class _Session:
     """The parts of one run."""
 
-    def __init__(self, plan: Plan, view: ProjectView, settings: RunSettings, host: Host) -> None:
+    def __init__(self, ready: ReadyRun, settings: RunSettings, host: Host) -> None:
+        plan, view = ready.plan, ready.view
         self._plan, self._settings, self._host = plan, settings, host
         self._registry, self._project = registry, project = view.registry, view.project
         self._jobs = settings.jobs if host.side is None else host.side.jobs
@@ -136,6 +142,11 @@ class _Session:
         if self._jobs == 1 and host.side is None:
             # It gets ready while the recorder reads the code.
             self._first = self._build_driver(self._prepare, self._worker)
+        self._is_parallel = False
+        # A watch sees new files by itself.
+        self._new_items: NewItems | None = None
+        if watched is None and may_find_items(ready):
+            self._new_items = NewItems(ready, lambda module: self._tools.find_success(module))
         # What tells this run from others of the same number. `secrets` takes 4 ms to import.
         key = os.urandom(8).hex()
         self._recorder = Recorder(
@@ -154,9 +165,7 @@ class _Session:
     def events(self, requests: RunRequests) -> Iterator[Event]:
         settings, tools = self._settings, self._tools
         plan = tools.with_previous(self._plan)
-        queue = None
-        if self._jobs > 1:
-            queue = build_queue(plan, self._registry, self._project, tools.has_known_use)
+        queue = self._build_queue(plan) if self._jobs > 1 else None
         executor = self._build_executor(1 if queue is None else self._jobs)
         is_alone = queue is None and self._host.side is None
         run = Run(
@@ -165,7 +174,7 @@ class _Session:
             settings,
             has_known_flow=tools.has_known_flow,
             queue=queue,
-            workers=1 if queue is None else min(self._jobs, len(plan.steps)),
+            workers=1 if queue is None else self._count_workers(plan),
             is_one_transaction=is_alone and self._project.transaction == "run",
             random=_random,
         )
@@ -177,6 +186,7 @@ class _Session:
             take_records=tools.take_records if self._prepare.project else None,
             store=self._store,
             prepare=tools.prepare if is_alone and may_submit_early else None,
+            find_items=self._find_items if self._new_items is not None else None,
             is_needed=None if plan.turns is None else tools.is_needed,
         )
         events = run_steps(
@@ -189,6 +199,32 @@ class _Session:
             notes=self._find_idle_workers(queue),
         )
         yield from self._carry_out(events, executor, requests)
+
+    def _count_workers(self, plan: Plan) -> int:
+        return self._jobs if self._new_items is not None else min(self._jobs, len(plan.steps))
+
+    def _find_items(self, following: str | None) -> tuple[Extension | None, tuple[Problem, ...]]:
+        """The plan with the items whose files tools of this run have made."""
+        assert self._new_items is not None
+        ready, problems = self._new_items.find(following)
+        if ready is None:
+            return None, problems
+        registry = self._registry = ready.view.registry
+        self._recorder.extend(ready.plan, registry)
+        plan = self._plan = self._tools.with_previous(ready.plan)
+        queue = self._build_queue(plan, stays=True) if self._is_parallel else None
+        self._masking.add(plan.secrets)
+        return (plan, registry, queue), ()
+
+    def _build_queue(self, plan: Plan, *, stays: bool = False) -> StepQueue | None:
+        """None where no two steps may run at the same time, unless it `stays` that several workers run them, or there
+        are tools whose items are still to come."""
+        registry = self._registry
+        queue = build_queue(plan, registry, self._project, self._tools.has_known_use)
+        if queue is None and (stays or (self._new_items and not all(registry.steps.values()))):
+            queue = one_by_one([step.tool.module for step in plan.steps])
+        self._is_parallel = queue is not None
+        return queue
 
     def _sources_of(self, tool: Tool) -> Mapping[str, str]:
         return self._tools.sources_of(tool)
@@ -273,6 +309,7 @@ class _Session:
         recorder, project = self._recorder, self._project
         variables = secret_variables(recorder.environ, project.root)
         masking = Masking([*self._plan.secrets, *url_secrets(project.database), *variables])
+        self._masking = masking
         notes_before: set[RunNote] = set()
         observers = self._open_observers()
         try:
@@ -288,6 +325,8 @@ class _Session:
                 if isinstance(masked, RunFinished):
                     masked = recorder.with_counts(masked)
                 notes = [RunNote(problem=problem) for problem in recorder.record(masked)]
+                if self._new_items is not None and isinstance(masked, ToolFinished):
+                    self._new_items.note_end(masked)
                 for one in (*notes, masked) if is_end else (masked, *notes):
                     yield one
                     if observers is not None:

@@ -94,7 +94,8 @@ class StepQueue:
         if at:
             self._not_before[place] = at
         self._left += 1
-        insort(self._ready.setdefault(self._needs_of(place), []), place)
+        if place < self._opened:
+            self._add_if_ready(place)
 
     def holds(self, module: str, token: str) -> bool:
         """Whether the step holds the token while it runs, of those that orch hands out."""
@@ -122,6 +123,18 @@ class StepQueue:
                 self._add_if_ready(follower)
         self._open()
 
+    def follow(self, other: StepQueue) -> None:
+        """What has ended, is running or waits to be tried again there has done so here. All of its steps are among
+        these."""
+        for place, module in enumerate(other.modules):
+            if other._has_ended[place]:
+                self.end(module)
+        for place, module in enumerate(other.modules):
+            if place in other._holders:
+                self.take(module)
+            elif place in other._not_before:
+                self._not_before[self._places[module]] = other._not_before[place]
+
     def _open(self) -> None:
         """A step that runs alone and was blocked before its turn keeps no other from starting."""
         while self._opened < len(self.modules):
@@ -136,7 +149,8 @@ class StepQueue:
             self._add_if_ready(place)
 
     def _add_if_ready(self, place: int) -> None:
-        if not self._missing[place] and not self._has_ended[place]:
+        is_idle = not (self._has_ended[place] or place in self._holders)
+        if is_idle and not self._missing[place]:
             insort(self._ready.setdefault(self._needs_of(place), []), place)
 
     def _remove_ready(self, place: int) -> None:

@@ -7,7 +7,7 @@ line that is only partly valid. Pure.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from discover_orch.state.recorded_run import RecordedStep
 
 _TEXT = ParamType(base=Scalar(kind="str"))
+#: The reason of a step whose item was not there before.
+NEVER_RAN = "never ran"
 #: The reason of every step where no target was typed.
 ALL_SELECTED = "all tools were selected"
 
@@ -237,6 +239,31 @@ def keep_steps(steps: Iterable[Step], reasons: Mapping[str, str]) -> tuple[Step,
         )
         for step in steps
         if step.tool.module in reasons
+    )
+
+
+def extend_plan(old: Plan, now: Plan, new: Collection[str]) -> Plan:
+    """The plan `now`, of which the steps of the `old` one run and those that are `new`. Raises UsageError for a value
+    that a new one needs."""
+    known = {step.tool.module: step for step in old.steps}
+    is_part = old.turns is not None or bool(old.fresh)
+    steps: list[Step] = []
+    for step in now.steps:
+        module = step.tool.module
+        if module in known:
+            steps.append(replace(known[module], after=step.after))
+        elif module in new:
+            steps.append(replace(step, reason=NEVER_RAN) if is_part else step)
+    if absent := [one for step in steps for one in now.missing.get(step.tool.module, ())]:
+        raise UsageError(*absent)
+    running = {step.tool.module for step in steps}
+    others = [step for step in now.steps if step.tool.module not in running]
+    selected = (one for one in now.steps if not now.missing.get(one.tool.module))
+    return replace(
+        old,
+        steps=tuple(steps),
+        fresh=tuple(step.tool for step in others),
+        selected=tuple(selected) if old.turns is not None else (),
     )
 
 

@@ -29,13 +29,12 @@ from discover_orch.model.documents import Listing, Observer, PassedOver, Stage, 
 from discover_orch.model.errors import (
     DiscoveryError,
     EmptyError,
-    OrchError,
     Problem,
     ProjectError,
     UsageError,
     no_source,
 )
-from discover_orch.model.items import item_text, tool_of
+from discover_orch.model.items import tool_of
 from discover_orch.model.parameter import Param
 from discover_orch.model.tool import Tool
 from discover_orch.planning.item_selection import pick_items
@@ -238,24 +237,6 @@ def select_targets(
         files=view.sources.signatures.keys(),
     )
     return pick_items(selection, view.registry, values)
-
-
-def find_late_items(
-    before: ProjectView,
-    now: ProjectView,
-    words: Sequence[str],
-    exclude: Sequence[str],
-    values: GivenParams,
-) -> list[str]:
-    """The names of the selected items that were not there before."""
-    if not now.registry.steps:
-        return []
-    try:
-        selected = select_targets(now, words, exclude, values).tools
-    except OrchError:
-        return []
-    known = before.registry.tools
-    return [now.registry.display(key) for key in selected if item_text(key) and key not in known]
 
 
 def select_readable(

@@ -145,10 +145,10 @@ class RemainingWork:
     ) -> dict[str, Freshness]:
         """Of all tools, by module; those of these steps with the values that the steps have. Tools that `just_ran` are
         not stale for the time alone."""
-        planned = {step.tool.module: step for step in steps}
+        self._planned = {step.tool.module: step for step in steps}
 
         def params(tool: Tool) -> Params:
-            step = planned.get(tool.module)
+            step = self._planned.get(tool.module)
             return step_versions(step, self._project.root) if step else self.params_of(tool)
 
         self._status = Status(self.current, params, self.defaults_of, just_ran=just_ran)
@@ -163,6 +163,13 @@ class RemainingWork:
     def defaults_of(self, tool: Tool) -> Params:
         """The default of each parameter, in the same form."""
         return default_versions(tool, self._project.root)
+
+    def extend(self, view: ProjectView, plan: Plan) -> None:
+        """There are more steps than before."""
+        self.view, self._registry = view, view.registry
+        self._planned.update({step.tool.module: step for step in plan.possible_steps})
+        if plan.turns is not None:
+            plan.turns.extend(view.registry)
 
     def keep_stale(
         self, plan: Plan, just_ran: Collection[str] = (), settled: Collection[str] = ()

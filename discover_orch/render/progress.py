@@ -61,14 +61,18 @@ class RunProgress:
 
     def __init__(self, plan: Plan, style: Style) -> None:
         self.has_board = False
+        self._style = style
+        self.read_plan(plan)
+        self._ticked: Ticked | None = None
+        self._redrawn: dict[str, str] = {}  # the lines that tools redraw, by module
+        self._last: dict[str, str] = {}  # the last line that tools printed
+
+    def read_plan(self, plan: Plan) -> None:
+        """This is the plan from now on."""
         self._names = {step.tool.module: one_line(step.tool.name) for step in plan.possible_steps}
         self._planned = frozenset(step.tool.module for step in plan.steps)
         self._rank = {module: rank for rank, module in enumerate(self._names)}
         self._items = find_items(plan)
-        self._style = style
-        self._ticked: Ticked | None = None
-        self._redrawn: dict[str, str] = {}  # the lines that tools redraw, by module
-        self._last: dict[str, str] = {}  # the last line that tools printed
 
     def note_redrawn(self, module: str, text: str) -> None:
         self._redrawn[module] = text

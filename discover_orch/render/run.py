@@ -10,7 +10,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch import __version__
-from discover_orch.execution.run_events import FAILED, Event, Report, RunStarted, ToolRetried
+from discover_orch.execution.run_events import (
+    FAILED,
+    Event,
+    Report,
+    RunStarted,
+    StepsAdded,
+    ToolRetried,
+)
 from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure
 from discover_orch.model.items import tool_of
@@ -126,19 +133,22 @@ class RunRenderer:
         status line."""
         self._is_parallel = False  # then what a tool prints is shown as one block when it ends
         self._intro = shown(plan.intro)
-        self._steps = {step.tool.module: step for step in plan.possible_steps}
-        self._names = {module: shown(step.tool.name) for module, step in self._steps.items()}
-        self._planned = frozenset(step.tool.module for step in plan.steps)
-        self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
         self._style, self._shown, self._heading = style, options, heading
         self._resume, self._reason = shown(resume), reason
         self._ended = 0  # the tools whose end was shown
         self._kept: dict[str, KeptOutput] = {}  # what tools printed, to be shown when they end
-        # On a terminal the items of a tool are one line, but for those that fail or print something.
-        is_folding = style.is_terminal and not options.verbose
-        self._items = find_items(plan) if is_folding else {}
+        self._read_plan(plan)
         self._ends: dict[str, list[ToolFinished]] = {}  # of the items of each tool
         self.progress = RunProgress(plan, style)
+
+    def _read_plan(self, plan: Plan) -> None:
+        self._steps = {step.tool.module: step for step in plan.possible_steps}
+        self._names = {module: shown(step.tool.name) for module, step in self._steps.items()}
+        self._planned = frozenset(step.tool.module for step in plan.steps)
+        self._number = {step.tool.module: n for n, step in enumerate(plan.steps, start=1)}
+        # On a terminal the items of a tool are one line, but for those that fail or print something.
+        is_folding = self._style.is_terminal and not self._shown.verbose
+        self._items = find_items(plan) if is_folding else {}
 
     def texts(self, event: Event, report: Report) -> Iterator[str]:
         """The text for an event, in pieces: what a tool has printed may be long."""
@@ -147,6 +157,10 @@ class RunRenderer:
                 self._is_parallel = self.progress.has_board = workers > 1
                 if self._heading is not None and not self._shown.quiet:
                     yield self._header(event, self._heading)
+            case StepsAdded(plan=plan):
+                self._read_plan(plan)
+                self.progress.read_plan(plan)
+                yield "" if self._shown.quiet else self._added(event)
             case ToolStarted(module=module):
                 self._kept[module] = KeptOutput()
                 is_later = self._is_parallel or tool_of(module) in self._items
@@ -188,6 +202,13 @@ class RunRenderer:
         running = f"running {count(len(names), 'tool')}{workers}: {named}"
         above = [wrap_prose(line, style, "  ") for line in lines]
         return "\n".join((*above, wrap(running, style, "  "))) + "\n"
+
+    def _added(self, event: StepsAdded) -> str:
+        names = names_text(step_names(event.steps), MOST_NAMED)
+        return (
+            wrap(f"also running {names}: their files have come during the run", self._style, "  ")
+            + "\n"
+        )
 
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style

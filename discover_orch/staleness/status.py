@@ -16,6 +16,7 @@ from itertools import accumulate, islice
 
 from msgspec.structs import replace
 
+from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.items import tool_of
 from discover_orch.model.table_keys import WHOLE, database_of
@@ -65,13 +66,19 @@ class Status:
         """`params_of` gives what a tool would be called with, `defaults_of` its defaults. Tools that `just_ran` are
         not stale for the time alone. `is_live`: a watch keeps it. Then it knows itself which tools a run has left
         without an end, and a file that cannot be parsed means what it did when it last could be."""
-        registry = present.registry.without_lock()
-        self._present, self._registry, self._is_live = present, registry, is_live
+        self._present, self._is_live = present, is_live
         self._params_of, self._defaults_of = params_of, defaults_of
         self._just_ran = just_ran
         known = present.results
         if not is_live:
             known = with_unended(present.project.root, known)
+        self._code: Mapping[str, CodeState] = {}
+        self._use(present.registry, known)
+
+    def _use(self, registry: Registry, known: Mapping[str, ToolResult]) -> None:
+        present = self._present
+        present.registry, registry = registry, registry.without_lock()
+        self._registry = registry
         #: Of all tools, in the order of `full`.
         self._results = {
             module: known.get(module) or ToolResult(module=module) for module in registry.order
@@ -86,8 +93,11 @@ class Status:
             content_of=lambda key, seq: self._present.database.content(key, seq),
         )
         self._is_left = build_test(registry, lambda: self._present.database.number)
-        self._code: Mapping[str, CodeState] = {}
         self._forget_answers()
+
+    def extend(self, registry: Registry) -> None:
+        """There are more steps than before."""
+        self._use(registry, self._results)
 
     def _forget_answers(self) -> None:
         """Other results are remembered than before."""
@@ -367,6 +377,16 @@ class Turns:
         self._written: set[Key] = set()
         self._unjudged: set[Key] = set()  # of those written: their users have not been judged since
         self._users: dict[Key, list[str]] = {}  # empty until somebody asks
+
+    def extend(self, registry: Registry) -> None:
+        """There are more steps than before."""
+        self.look_at_ended()
+        written, unjudged = self._written, self._unjudged
+        self._status.extend(registry)
+        self.read_again()
+        self._written, self._unjudged = written, unjudged
+        for module in self._passed:
+            self._own[module] = self._judge(module)
 
     def note(self, result: ToolResult) -> None:
         """A tool has ended."""

@@ -153,6 +153,16 @@ class RunBegan(RunStart, frozen=True, kw_only=True, tag_field="event", tag="run_
     time: datetime | None = None
 
 
+class StepsRecorded(Struct, frozen=True, kw_only=True, tag_field="event", tag="items_found"):
+    """Steps that joined the run, since their items came during it. `tools` are their names; `sources` and `order` are
+    as of `RunStart`."""
+
+    tools: tuple[str, ...]
+    plan: tuple[RecordedStep, ...]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+
+
 class RunRecord(RunStart, frozen=True, kw_only=True):
     """One run. `duration` and `exit_code` are None until it has ended. `began` is the time of its start in seconds
     since 1970; the last thing that is recorded happened `ended` seconds later."""
@@ -207,6 +217,7 @@ class _ToolRetried(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="t
 
 _AnyEvent = (
     RunBegan
+    | StepsRecorded
     | ToolOrdered
     | ToolStarted
     | ToolFinished
@@ -257,6 +268,9 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
             case RunBegan() if start is None:
                 start, zero = event, _seconds(event.time)
                 tools = {module: _Tool() for module in start.modules}
+            case StepsRecorded() if start is not None:
+                start = _with_steps(start, event)
+                tools.update({one.module: _Tool() for one in event.plan})
             case ToolOrdered(module=module) if tool := tools.get(module):
                 tool.is_ordered, tool.end = True, None  # another attempt
             case ToolStarted(module=module) if tool := tools.get(module):
@@ -291,17 +305,38 @@ def read_run(lines: Iterable[bytes], is_alive: IsAlive) -> RunRecord | None:
             )
     is_running = end is None and is_alive(start.pid, start.process, start.boot)
     status = end.status if end else "running" if is_running else "killed"
+    found = _build_records(start, tools, status)
+    if status == "killed" and start.transaction == "run":
+        found = _end_killed_transaction(found)
+    notes = [RecordedNote(problem=one.problem, at=_seconds(one.time) - zero) for one in noted]
+    return _build_record(start, end, status, tuple(found), tuple(notes))
+
+
+def _build_records(
+    start: RunBegan, tools: Mapping[str, _Tool], run_status: str
+) -> list[ToolRecord]:
     steps = {step.module: step for step in start.plan}
     fresh = dict(zip(reversed(start.modules), reversed(start.fresh_stages), strict=False))
     found = []
     for module, name in zip(start.modules, start.tools, strict=True):
         step = steps.get(module, RecordedStep(module="", name=""))
         stage = fresh.get(module, step.stage)
-        found.append(tools[module].build_record(module, name, stage, step, status))
-    if status == "killed" and start.transaction == "run":
-        found = _end_killed_transaction(found)
-    notes = [RecordedNote(problem=one.problem, at=_seconds(one.time) - zero) for one in noted]
-    return _build_record(start, end, status, tuple(found), tuple(notes))
+        found.append(tools[module].build_record(module, name, stage, step, run_status))
+    return found
+
+
+def _with_steps(start: RunBegan, added: StepsRecorded) -> RunBegan:
+    """Before the tools that do not run."""
+    at = len(start.modules) - len(start.fresh_stages)
+    modules = tuple(one.module for one in added.plan)
+    return replace(
+        start,
+        plan=(*start.plan, *added.plan),
+        modules=(*start.modules[:at], *modules, *start.modules[at:]),
+        tools=(*start.tools[:at], *added.tools, *start.tools[at:]),
+        sources={**start.sources, **added.sources},
+        order=added.order,
+    )
 
 
 def read_ends(lines: Iterable[bytes]) -> list[ToolFinished]:
@@ -415,6 +450,8 @@ def _read_event(line: bytes) -> _AnyEvent | None:
     except (ValueError, RecursionError):
         return None
     if isinstance(event, RunBegan) and len(event.tools) != len(event.modules):
+        return None
+    if isinstance(event, StepsRecorded) and len(event.tools) != len(event.plan):
         return None
     return event
 

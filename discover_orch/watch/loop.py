@@ -27,6 +27,7 @@ from msgspec import Struct
 from discover_orch.execution import session
 from discover_orch.execution.request import (
     DatabaseBusy,
+    ReadyRun,
     Request,
     RunSettings,
     ask_database,
@@ -232,8 +233,7 @@ class WatchLoop:
             code=watched.status.code,
         )
         events = session.run_plan(
-            plan,
-            watched.view,
+            ReadyRun(request=Request(), view=watched.view, plan=plan),
             RunSettings(all_frames=self._options.all_frames),
             session.Host(requests=self, watched=ready),
         )

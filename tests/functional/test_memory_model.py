@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from discover_orch.execution import session
+from discover_orch.execution.request import ReadyRun, Request
 from discover_orch.model.tool_events import ToolFinished, ToolOutput
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
@@ -274,7 +275,9 @@ class Histories(RuleBasedStateMachine):
         interpreter = start_interpreter()
         ended = {}
         told = []
-        for event in session.run_plan(plan, view, host=session.Host(interpreter=interpreter)):
+        for event in session.run_plan(
+            _ready(plan, view), host=session.Host(interpreter=interpreter)
+        ):
             if isinstance(event, ToolFinished):
                 ended[event.module.removeprefix("src.")] = event.status
             told.append(event)
@@ -287,7 +290,7 @@ class Histories(RuleBasedStateMachine):
         pid = os.fork()
         if pid == 0:
             try:
-                for event in session.run_plan(plan, view):
+                for event in session.run_plan(_ready(plan, view)):
                     if isinstance(event, ToolOutput) and event.module == f"src.{at}":
                         os.kill(os.getpid(), signal.SIGKILL)
             finally:
@@ -364,3 +367,7 @@ def test_300_random_histories() -> None:
 @pytest.mark.timeout(3600)
 def test_2000_random_histories() -> None:
     check(2000)
+
+
+def _ready(plan: Plan, view: ProjectView) -> ReadyRun:
+    return ReadyRun(request=Request(), view=view, plan=plan)

@@ -93,7 +93,7 @@ API_GROUPS: Mapping[str, Sequence[str]] = {
         "OrchError",
     ],
     "events": [
-        *("Event", "RunStarted", "ToolStarted", "ToolOutput", "ToolRetried"),
+        *("Event", "RunStarted", "ItemsFound", "ToolStarted", "ToolOutput", "ToolRetried"),
         *("ToolFinished", "TransactionEnded", "Note", "RunFinished"),
     ],
 }

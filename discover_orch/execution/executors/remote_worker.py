@@ -31,6 +31,7 @@ from discover_orch.execution.executors.far_side import (
 from discover_orch.execution.supervisor import Word, WorkerDied, WorkerEnded, WorkerEvent
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import UsageError
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool import Tool
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
@@ -166,7 +167,8 @@ class RemoteWorker:
             self._start = None
 
     def _build_start(self, prepare: Prepare, order: RunStep) -> Start:
-        tool, shown = self._registry.tools[order.module], masked_url(prepare.database)
+        tool = self._registry.by_tool.tools[tool_of(order.module)]
+        shown = masked_url(prepare.database)
         return Start(
             host=platform.node(),
             prepare=replace(prepare, database=shown, is_remote=self._far.is_remote),
