@@ -196,6 +196,10 @@ class Status:
         used = self._judge_of(module).find_used(with_tried=True)
         return {*used, *inputs, *find_acting(self._results[module])}
 
+    def shows_writes(self, module: str) -> bool:
+        """Whether the tool is known to write something, and all that its last success wrote was seen."""
+        return self._registry.flows[module].has_writes and is_whole(self._results[module])
+
     def may_follow_unseen(self, module: str) -> bool:
         """Whether the tool may be stale because one upstream has passed, whatever that wrote."""
         result = self._results[module]
@@ -360,6 +364,7 @@ class Turns:
         """`status` is what the plan was made of; `forced` tools run though they may be fresh."""
         self._status, self._forced = status, forced
         self._passed: set[str] = set()  # in this run
+        self._has_shown_all = True  # of those: what they wrote
         self._has_passed = False  # of those: who follows them has not been judged since
         self._ended: dict[str, ToolResult] = {}  # and not looked at yet
         self.read_again()
@@ -398,7 +403,7 @@ class Turns:
         if own is None or own.is_lasting or module in self._forced:
             return True
         self.look_at_ended()
-        if not self._written:
+        if not self._written and not (self._passed and self._has_shown_all):
             return self._is_stale[module]
         if not self._is_stale[module] and self._written.isdisjoint(self._status.find_used(module)):
             return False
@@ -432,6 +437,7 @@ class Turns:
         for module, result in ended.items():
             if result.last.status in WELL:
                 self._passed.add(module)
+                self._has_shown_all &= self._status.shows_writes(module)
                 self._has_passed = True
             self._own[module] = self._judge(module)
 
