@@ -15,7 +15,7 @@ from discover_orch.state.sealed_files import read_flows
 def may_find_items(ready: ReadyRun) -> bool:
     """Whether there may be new items during a run."""
     tools = ready.view.registry.by_tool.tools.values()
-    return ready.request.resume is None and any(isinstance(one.each, FilePattern) for one in tools)
+    return any(isinstance(one.each, FilePattern) for one in tools)
 
 
 class NewItems:

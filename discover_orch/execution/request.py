@@ -170,17 +170,11 @@ def with_new_items(ready: ReadyRun, flows: Mapping[str, Dataflow]) -> ReadyRun |
     request, before = ready.request, ready.view.registry
     registry = items.with_new_items(before, ready.view.project.root, flows)
     new = registry.tools.keys() - before.tools.keys()
-    if request.resume is not None or not new:
+    if not new:
         return None
     view = replace(ready.view, registry=registry)
     try:
-        now = project_view.plan_targets(
-            view,
-            request.targets,
-            exclude=request.exclude,
-            values=request.values,
-            is_partial=request.is_partial,
-        )
+        now = _plan_all(view, request, ready.plan.resumes)
     except EmptyError:
         return None
     if new.isdisjoint(step.tool.module for step in now.steps):
@@ -275,14 +269,25 @@ def _plan(view: ProjectView, request: Request) -> ReadyRun:
     if request.resume is not None:
         view = _with_recorded_database(view, request)
     else:
-        plan = project_view.plan_targets(
-            view,
-            request.targets,
-            exclude=request.exclude,
-            values=request.values,
-            is_partial=request.is_partial,
-        )
+        plan = _plan_all(view, request)
     return ReadyRun(request=request, view=view, plan=plan)
+
+
+def _plan_all(view: ProjectView, request: Request, resumed: str = "") -> Plan:
+    """All steps that were asked for, stale or not; `resumed` is the run whose targets these are. Raises OrchError."""
+    if resumed:
+        from discover_orch.planning.resume import plan_again
+        from discover_orch.state.run_folders import read_record
+
+        if record := read_record(view.project.root, resumed):
+            return plan_again(record, view, request.values)
+    return project_view.plan_targets(
+        view,
+        request.targets,
+        exclude=request.exclude,
+        values=request.values,
+        is_partial=request.is_partial,
+    )
 
 
 def _with_recorded_database(view: ProjectView, request: Request) -> ProjectView:

@@ -14,8 +14,9 @@ from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.parameter import MASK
 from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.item_selection import pick_items, values_of
-from discover_orch.planning.param_values import is_extra
+from discover_orch.planning.param_values import GivenParams, is_extra
 from discover_orch.planning.plan import Plan, Step, build_plan
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.planning.selection import find_known, select
 from discover_orch.staleness.current_inputs import hash_code
@@ -112,15 +113,7 @@ def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
     if record is None:
         what = "no run that failed, was interrupted or killed has anything left to run"
         return Plan(intro=f"nothing to resume: {what}")
-    registry, project = work.view.registry, work.view.project
-    words = find_known(record.targets, registry) or record.targets
-    selection = select(words, registry, exclude=find_known(record.exclude, registry))
-    selection = pick_items(selection, registry, values_of(record.items), is_strict=False)
-    then = {one.place: one for one in record.plan}
-    if then and then.keys().isdisjoint(registry.tools[one].place for one in selection.tools):
-        message = f"run {record.run} cannot be resumed: none of its tools exists now"
-        raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
-    plan = build_plan(selection, registry, project, work.values, is_partial=True, then=then)
+    plan, then = plan_again(record, work.view, work.values), _by_place(record)
     passed = _find_passed(record, plan.steps)
     settled = _find_settled(record, then, passed, work)
     left_out = _find_left_out(record, then, plan.steps)
@@ -131,6 +124,22 @@ def plan_resumed(record: RunRecord | None, work: RemainingWork) -> Plan:
         intro=_build_intro(record, passed, [step.tool.name for step in settled], plan),
         resumes=record.run,
     )
+
+
+def plan_again(record: RunRecord, view: ProjectView, values: GivenParams) -> Plan:
+    """All steps of the targets of that run, with its values. Raises as `plan_resumed`."""
+    registry, then = view.registry, _by_place(record)
+    words = find_known(record.targets, registry) or record.targets
+    selection = select(words, registry, exclude=find_known(record.exclude, registry))
+    selection = pick_items(selection, registry, values_of(record.items), is_strict=False)
+    if then and then.keys().isdisjoint(registry.tools[one].place for one in selection.tools):
+        message = f"run {record.run} cannot be resumed: none of its tools exists now"
+        raise UsageError.of("all-gone", message, "run the stale tools with: orch run --changed")
+    return build_plan(selection, registry, view.project, values, is_partial=True, then=then)
+
+
+def _by_place(record: RunRecord) -> dict[str, RecordedStep]:
+    return {one.place: one for one in record.plan}
 
 
 def _find_passed(record: RunRecord, steps: Iterable[Step]) -> dict[str, Step]:

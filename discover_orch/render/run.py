@@ -204,11 +204,9 @@ class RunRenderer:
         return "\n".join((*above, wrap(running, style, "  "))) + "\n"
 
     def _added(self, event: StepsAdded) -> str:
+        title = "new item" if len(event.steps) == 1 else "new items"
         names = names_text(step_names(event.steps), MOST_NAMED)
-        return (
-            wrap(f"also running {names}: their files have come during the run", self._style, "  ")
-            + "\n"
-        )
+        return wrap(f"{title}: {names}", self._style, "  ") + "\n"
 
     def _begin(self, module: str) -> str:
         step, style = self._steps[module], self._style
