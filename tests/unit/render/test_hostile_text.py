@@ -29,7 +29,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.execution import event_documents
-from discover_orch.execution.run_events import Event, Report, RunStarted, ToolRetried
+from discover_orch.execution.run_events import Event, Report, RunStarted, StepsAdded, ToolRetried
 from discover_orch.model import documents
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.tool import Tool
@@ -205,6 +205,7 @@ def test_no_event_of_a_run_commands_a_terminal(
     end = filled(ToolFinished, EVIL, status="failed", seen=None, loaded={}, loaded_as={})
     events: list[Event] = [
         filled(RunStarted, EVIL, workers=workers),
+        StepsAdded(plan=plan, modules=(EVIL,)),
         ToolStarted(module=EVIL),
         ToolOutput(module=EVIL, stream="stdout", text=EVIL),
         ToolRetried(end=end, delay=1.0),
