@@ -13,9 +13,9 @@ COMPUTES, READS_SOURCE, ASKS, HANDS_ON = "*", "<", "?", "@"
 
 
 class Piece(Struct, frozen=True, array_like=True, omit_defaults=True):
-    """Hashes of all definitions of one name in their order, without docstrings: whole, and the parameters alone; that
-    of the docstrings, "" where there are none. `calls` and `values` are names, separated by spaces: those that it
-    calls or imports, and those that it mentions in another way, as text too."""
+    """Hashes of all definitions of one name in their order, without docstrings: whole, and the parameters alone,
+    without values and types; that of the docstrings, "" where there are none. `calls` and `values` are names, with
+    spaces between them: those that it calls or imports, and those that it mentions in another way, as text too."""
 
     body: str
     header: str = ""
@@ -26,14 +26,15 @@ class Piece(Struct, frozen=True, array_like=True, omit_defaults=True):
 
 class Pieces(Struct, frozen=True, array_like=True):
     """Those of one module. `version` is that of all of them; `load` is the loaded code, `functions` has the others by
-    their qualified names; `docs` is the hash of all docstrings. `aliases` are names under which something was
-    imported, with its own. `loaded` are the classes at the top, and, with a dot at the end, the functions and classes
-    that are loaded code as a whole."""
+    their qualified names; `docs` is the hash of all docstrings, `listed` that of all names with their parameters, with
+    values and types. `aliases` are names under which something was imported, with its own. `loaded` are the classes at
+    the top, and, with a dot at the end, the functions and classes that are loaded code as a whole."""
 
     version: str
     load: Piece
     functions: Mapping[str, Piece]
     docs: str
+    listed: str
     aliases: Mapping[str, str] = {}
     loaded: tuple[str, ...] = ()
 

@@ -41,7 +41,7 @@ _PLAIN_IMPORTS = frozenset(
     f"{module}.{name}" for module, names in _PLAIN.items() for name in names.split()
 )
 _PLAIN_BUILTINS = frozenset(("property", "staticmethod", "classmethod"))
-_DISPATCH = "singledispatch"
+_DISPATCH, _WRAPS = "functools.singledispatch", "functools.wraps"
 _ACCESSORS = frozenset(("setter", "getter", "deleter"))
 _BUILTINS = frozenset(dir(builtins))
 #: Evaluating these does nothing that other code could see: the first cannot even raise, the next not with types.
@@ -65,12 +65,17 @@ def read_pieces(tree: ast.Module, nodes: Iterable[object], data: bytes, path: st
         name: _read_piece(found, splitter.imported, splitter.registered.get(name, set()))
         for name, found in splitter.functions.items()
     }
+    signatures = [
+        (name, pieces[name].header, flatten([_copy(one, body=[]) for one in found])[0])
+        for name, found in splitter.functions.items()
+    ]
     load = splitter.finish(loaded, pieces)
     place = path if b"__file__" in data else ""  # at another place it means something else
     load = Piece(_hash([load.body, place]), "", load.docs, load.calls, load.values)
     docs = _hash([*_docstrings([tree])])
     version = _hash([load.body, docs, *((name, one.body) for name, one in pieces.items())])
-    return Pieces(version, load, pieces, docs, splitter.aliases, tuple(splitter.loaded))
+    listed = _hash(signatures)
+    return Pieces(version, load, pieces, docs, listed, splitter.aliases, tuple(splitter.loaded))
 
 
 class _Splitter:
@@ -80,19 +85,21 @@ class _Splitter:
         self._imported: dict[str, str] = {}
         self._globals: set[str] = set()  # that functions bind
         self._bound: set[str] = set()
+        self._rebound: set[str] = set()  # these may stand for something else than a definition
         self._has_star = self._has_lazy_annotations = False
         for node in nodes:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._note_import(node)
             elif isinstance(node, ast.Name):
                 if isinstance(node.ctx, ast.Store):
-                    self._bound.add(node.id)
+                    self._rebound.add(node.id)
             elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-                self._bound.add(node.name)
+                (self._rebound if node.name in self._bound else self._bound).add(node.name)
             elif isinstance(node, ast.Global):
                 self._globals.update(node.names)
         self.imported = {*self._imported}
-        self._bound |= self.imported
+        self._rebound |= self.imported | self._globals | ({"*"} if self._has_star else set())
+        self._bound |= self._rebound
         self._bound_so_far = set(_BUILTINS)
         self._evaluated: set[str] = set()  # defaults and annotations that can raise
         self.functions: dict[str, list[Function]] = {}
@@ -206,7 +213,9 @@ class _Splitter:
     def _is_plain(self, node: Function, *, is_class: bool) -> bool:
         if not is_class and node.name[:2] == node.name[-2:] == "__":
             return False
-        return all(self._is_known(one, node.name) for one in node.decorator_list)
+        return all(
+            self._is_known(one, node.name) or self._only_wraps(one) for one in node.decorator_list
+        )
 
     def _is_plain_class(self, node: ast.ClassDef) -> bool:
         return all(self._is_known(one, node.name) for one in node.decorator_list) and all(
@@ -230,22 +239,62 @@ class _Splitter:
             case ast.Name(id=used):
                 if used in _PLAIN_BUILTINS:
                     return used not in self._bound
-                return self._imported.get(used, "") in _PLAIN_IMPORTS
             case ast.Attribute(value=ast.Name(id=used), attr=attribute):
                 if used == name:
                     return attribute in _ACCESSORS
                 if self._find_home(decorator):
                     return True
-                return f"{self._imported.get(used, '')}.{attribute}" in _PLAIN_IMPORTS
+        return self._find_origin(decorator) in _PLAIN_IMPORTS
+
+    def _only_wraps(self, decorator: ast.expr) -> bool:
+        """Whether this is a function of the module that defines a function that calls what it takes, returns that, and
+        does nothing else."""
+        name = decorator.id if isinstance(decorator, ast.Name) else ""
+        match self.functions.get(name):
+            case [
+                ast.FunctionDef(
+                    args=ast.arguments([], [ast.arg(taken)], None, [], [], None, []),
+                    body=[
+                        *texts,
+                        ast.FunctionDef() | ast.AsyncFunctionDef() as inner,
+                        ast.Return(ast.Name(left) as result),
+                    ],
+                    decorator_list=[],
+                ) as function
+            ] if left == inner.name and not {name, "*"} & self._rebound:
+                allowed = [result, *(self._find_wrapped(one) for one in inner.decorator_list)]
+                allowed += [found for one in ast.walk(inner) if (found := _find_harmless(one))]
+                names = [
+                    one
+                    for one in ast.walk(function)
+                    if isinstance(one, ast.Name) and one.id in (taken, left)
+                ]
+                return (
+                    all(any(one is each for each in allowed) for one in names)
+                    and None not in allowed
+                    and all(map(_is_text, texts))
+                    and not [*self._executed(inner)]
+                    and not any(isinstance(one, SCOPES) for one in [*ast.walk(inner)][1:])
+                )
         return False
 
+    def _find_wrapped(self, decorator: ast.expr) -> ast.expr | None:
+        match decorator:
+            case ast.Call(func=inner, args=[wrapped]) if self._find_origin(inner) == _WRAPS:
+                return wrapped
+        return None
+
+    def _find_origin(self, node: ast.expr) -> str:
+        """What was imported under this name, with its module; or ""."""
+        match node:
+            case ast.Name(id=used):
+                return self._imported.get(used, "")
+            case ast.Attribute(value=ast.Name(id=used), attr=name):
+                return f"{self._imported.get(used, '')}.{name}"
+        return ""
+
     def _dispatches(self, decorators: list[ast.expr]) -> bool:
-        match decorators:
-            case [ast.Name(id=used)]:
-                return self._imported.get(used) == f"functools.{_DISPATCH}"
-            case [ast.Attribute(value=ast.Name(id=used), attr=name)]:
-                return (self._imported.get(used), name) == ("functools", _DISPATCH)
-        return False
+        return [*map(self._find_origin, decorators)] == [_DISPATCH]
 
     def _find_home(self, decorator: ast.expr) -> str:
         """The function of `singledispatch` at the top of this module at which this decorator registers; or ""."""
@@ -296,16 +345,41 @@ class _Splitter:
 
 
 def _read_piece(found: list[Function], imported: set[str], registered: set[str]) -> Piece:
-    headers = [_copy(one, body=[]) for one in found]
-    is_generator = [*map(_is_generator, found)]
     docs = [*_docstrings(found)]
     calls, values = find_names(found, imported)
     return Piece(
         _hash(flatten(found)[0]),
-        _hash([*flatten(headers)[0], is_generator]),
+        _hash([*map(_read_header, found)]),
         _hash(docs) if docs else "",
         *_join(calls | registered, values),
     )
+
+
+def _read_header(function: Function) -> list[object]:
+    """What a call that does not reach the body depends on: not the values of defaults, nor annotations."""
+    given = function.args
+    names = [
+        [one.arg for one in ones] for ones in (given.posonlyargs, given.args, given.kwonlyargs)
+    ]
+    rest = [one and one.arg for one in (given.vararg, given.kwarg)]
+    defaults = [len(given.defaults), *(one is None for one in given.kw_defaults)]
+    is_async = isinstance(function, ast.AsyncFunctionDef)
+    decorators = flatten(function.decorator_list)[0]
+    return [names, rest, defaults, is_async, _is_generator(function), decorators]
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _find_harmless(node: ast.AST) -> ast.expr | None:
+    """The function of a call, and that of which the name is asked for."""
+    match node:
+        case ast.Call(func=ast.Name() as found):
+            return found
+        case ast.Attribute(value=ast.Name() as found, attr="__name__" | "__qualname__"):
+            return found
+    return None
 
 
 def _hash(values: Any) -> str:

@@ -31,6 +31,12 @@ def run():
 """
 TWO = "def used():\n    return 1\n\n\ndef unused():\n    return 2\n"
 
+WRAPS = (
+    "import functools\n\nR = []\n\n\ndef note(f):\n    R.append(f.__name__)\n    return f\n\n\ndef wrap(f):\n"
+    "    @functools.wraps(f)\n    def inner():\n        return f()\n\n    return inner\n\n\n"
+)
+WRAPPED = TWO.replace("def", "@wrap\ndef")
+
 DISPATCH = (
     "import functools\n\n\n@functools.singledispatch\ndef used(n):\n    return 0\n\n\n@used.register(int)\ndef _(n):\n"
     "    return 1\n"
@@ -66,6 +72,17 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
     "a decorated function": (
         "R = []\n\n\ndef add(f):\n    R.append(f.__name__)\n    return f\n\n\n@add\ndef a():\n    pass\n",
         "x.R", "@add\ndef a", "@add\ndef b():\n    pass\n\n\n@add\ndef a",
+    ),
+    "a function that a decorator of the module wraps": (WRAPS + WRAPPED, "x.used()", "return 1", "return 3"),
+    "a wrapping decorator that gets another meaning": (
+        f"{WRAPS}wrap = note\n\n\n{WRAPPED}", "x.R", "def unused", "def new():\n    pass\n\n\n@wrap\ndef unused",
+    ),
+    "a wrapping decorator with an argument": (
+        f"{WRAPS}def named(name):\n    def inner(f):\n        return note(f)\n\n    return inner\n\n\n{TWO}", "x.R",
+        "def unused", "@named(1)\ndef unused",
+    ),
+    "the default of a function in a list of all": (
+        "def unused(n=1):\n    return n\n", "vars(x)['un' + 'used'].__defaults__", "n=1", "n=3",
     ),
     "partial as a decorator": (
         "from functools import partial\n\nR = []\n\n\ndef add(n, f):\n    R.append(n)\n\n\n@partial(add, 1)\ndef a():\n    pass\n",
@@ -194,6 +211,14 @@ UNCHANGED: dict[str, tuple[str, str, str, str]] = {
     "types of a new function": (
         "from collections.abc import Iterator\n\n\n" + TWO, "x.used()", "def unused",
         "def new(n: Iterator[str] | None = None, m: dict[str, int] = {}) -> list[int]:\n    return []\n\n\ndef unused",
+    ),
+    "another function that a decorator of the module wraps": (WRAPS + WRAPPED, "x.used()", "return 2", "return 3"),
+    "a new function that a decorator of the module wraps": (
+        WRAPS + WRAPPED, "x.used()", "@wrap\ndef unused", "@wrap\ndef new():\n    return 3\n\n\n@wrap\ndef unused",
+    ),
+    "the default of a function that a branch that was not taken calls": (
+        "def used():\n    return inner() if 1 > 2 else 1\n\n\ndef inner(n: int = 2):\n    return n\n", "x.used()",
+        "n: int = 2", "n: float = 3",
     ),
     "the parameters of another function": (TWO, "x.used()", "def unused()", "def unused(n: str = '')"),
 }  # fmt: skip
