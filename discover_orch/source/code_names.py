@@ -79,7 +79,7 @@ def _add_names(
             if isinstance(node.ctx, ast.Load):
                 into.add(node.attr)
                 called.add(node.attr)
-                calls.update(_find_missed(node.value, node.attr, imported))
+                calls.update(_find_in_module(node, imported, is_called=is_called))
             waiting.append((node.value, node.attr not in _GIVING))
         elif isinstance(node, ast.Constant):
             text = node.value
@@ -164,13 +164,15 @@ def _find_asked(node: ast.Call) -> Iterator[str]:
                     yield COMPUTES
 
 
-def _find_missed(base: ast.expr, name: str, imported: set[str]) -> Iterator[str]:
-    """A name of a module may be missing there, and somebody catches that."""
-    home = base
+def _find_in_module(node: ast.Attribute, imported: set[str], *, is_called: bool) -> Iterator[str]:
+    """A name of a module may be missing there, and somebody catches that; or it is a module that is passed on."""
+    base = home = node.value
     while isinstance(home, ast.Attribute):
         home = home.value
     if isinstance(home, ast.Name) and home.id in imported:
-        yield f"{base.attr if isinstance(base, ast.Attribute) else home.id}{ASKS}{name}"
+        yield f"{base.attr if isinstance(base, ast.Attribute) else home.id}{ASKS}{node.attr}"
+        if not is_called:
+            yield f"{HANDS_ON}{node.attr}"
 
 
 def _find_called(node: ast.AST) -> Iterator[str]:

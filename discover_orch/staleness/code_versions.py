@@ -129,6 +129,7 @@ class _Counting:
             if "__getattr__." in one.loaded:  # it is called for names that are missing
                 self._tokens[path].add(LISTED)
         self._handed: set[tuple[str, str]] = set()
+        self._given: set[str] = set()  # modules that somebody gets
         self._waiting: list[tuple[str, str]] = []
         self._names: dict[str, list[tuple[str, str]]] = {}
         for path, one in modules.items():
@@ -201,12 +202,17 @@ class _Counting:
                 self._waiting.append((path, function))
 
     def _add_module(self, name: str) -> None:
-        """Somebody gets this module, and all that is in it."""
+        """Somebody gets this module, and all that is in it or that it imports."""
         for path, one in self._modules.items():
-            if _module_name(path) == name:
+            if _module_name(path) == name and path not in self._given:
+                self._given.add(path)
                 self._tokens[path].update((LISTED, DOCUMENTED))
                 for function in one.functions:
                     self._add_named(function.rpartition(".")[2], is_value=True)
+                for known in one.load.calls.split():
+                    imported = known.rpartition(ASKS)[2]
+                    self._add_named(imported, is_value=True)
+                    self._add_module(imported)
 
     def _add_asked(self, asked: str) -> None:
         """A function that is asked for counts by being there or not."""

@@ -66,6 +66,16 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
     "a constant": ("N = 1\n\n\ndef used():\n    return N\n", "x.used()", "N = 1", "N = 3"),
     "the docstring of a function that is handed on": (
         'def used():\n    """One."""\n', "x.used.__doc__", "One.", "Two."),
+    "a function of a module that is handed on": (
+        'def used():\n    """One."""\n', "'{0.used.__doc__}'.format(x)", "One.", "Two."),
+    "a function of a module of a package that is handed on": (
+        "import src.lib.x\n\n\ndef used():\n    return '{0.inner.__doc__}'.format(src.lib.x)\n\n\n"
+        'def inner():\n    """One."""\n', "x.used()", "One.", "Two.",
+    ),
+    "a function that a module that is handed on has imported": (
+        "import src.a\n\n\ndef used():\n    return '{0.x.inner.__doc__}'.format(src.a)\n\n\n"
+        'def inner():\n    """One."""\n', "x.used()", "One.", "Two.",
+    ),
     "a function in a table": (
         'def used():\n    return 1\n\n\nT = {"a": used}\n', "x.T['a']()", "return 1", "return 3",
     ),
