@@ -22,10 +22,12 @@ _READING_SOURCE = frozenset((
 _READING_DOCSTRINGS = frozenset(("pydoc", "doctest", "getdoc", "help"))
 #: Functions that take a name, and which argument that is.
 _NAME_AT = {"getattr": 1, "hasattr": 1, "attrgetter": 0, "methodcaller": 0}
-#: Attributes by which a function is got out of what holds it: then somebody has it, as if it were named alone.
-_GIVING = frozenset(
-    ("__wrapped__", "__func__", "func", "fget", "fset", "fdel", "dispatch", "registry")
-)
+#: Attributes by which a function is got out of what holds it, or its values and types out of it: then somebody has it,
+#: as if it were named alone.
+_GIVING = frozenset((
+    "__wrapped__", "__func__", "func", "fget", "fset", "fdel", "dispatch", "registry",
+    "__defaults__", "__kwdefaults__", "__annotations__", "__annotate__", "__type_params__",
+))  # fmt: skip
 _CHECKING = frozenset(("isinstance", "issubclass"))
 _NAME = re.compile(r"(?:[\w.]+[.:])?([^\W\d]\w*)")
 _LONGEST_NAME = 120

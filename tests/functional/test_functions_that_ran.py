@@ -91,6 +91,8 @@ CHANGED: dict[str, tuple[str, str, str, str]] = {
         f"{WRAPS}def named(name):\n    def inner(f):\n        return note(f)\n\n    return inner\n\n\n{TWO}", "x.R",
         "def unused", "@named(1)\ndef unused",
     ),
+    "a default that code asks for": ("def used(n=1):\n    return n\n", "x.used.__defaults__", "n=1", "n=3"),
+    "a type that code asks for": ("def used(n: 1):\n    return n\n", "x.used.__annotations__", "n: 1", "n: 3"),
     "the default of a function in a list of all": (
         "def unused(n=1):\n    return n\n", "vars(x)['un' + 'used'].__defaults__", "n=1", "n=3",
     ),
