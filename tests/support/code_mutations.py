@@ -29,6 +29,17 @@ _NOTHING_KEPT = """
 from discover_orch.worker.kept_state import KeptState
 KeptState.find_changed = lambda *_: ()
 """
+_WITHOUT_VALUES = """
+from msgspec.structs import replace
+from discover_orch.staleness import code_versions
+def without(self, path, piece, note=code_versions._Counting._note, **how):
+    note(self, path, replace(piece, calls=f"{piece.calls} {piece.values}", values=""), **how)
+code_versions._Counting._note = without
+"""
+_CACHES_KEPT = """
+from discover_orch.worker.function_caches import FunctionCaches
+FunctionCaches.empty = lambda *_: None
+"""
 #: Each part of the rule: what leaves it out, and the kinds of definitions in which that shows soon.
 PARTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "loaded code": (_WITHOUT_HASH.format(which='token == ""'), ("plain", "constant")),
@@ -40,6 +51,11 @@ PARTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "kept state": (_NOTHING_KEPT, ("kept", "kept object", "kept global", "kept property")),
     "COMPUTES": (_WITHOUT_NAMES.format(which='one == "*"'), ("plain", "computed", "counts names")),
     "ASKS": (_WITHOUT_NAMES.format(which='"?" in one'), ("asked",)),
+    "parameters": (_WITHOUT_HASH.format(which='token[-2:] == "()"'), ("plain", "tried")),
+    "handed on": (_WITHOUT_VALUES, ("default", "defaults")),
+    "READS_SOURCE": (_WITHOUT_NAMES.format(which='one == "<"'), ("plain", "coded")),
+    "HANDS_ON": (_WITHOUT_NAMES.format(which='one[0] == "@"'), ("plain", "formatted")),
+    "emptied caches": (_CACHES_KEPT, ("cached",)),
     "docstrings": (_WITHOUT_NAMES.format(which='one == "__doc__"'), ("documented",)),
 }
 

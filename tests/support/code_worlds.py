@@ -44,6 +44,11 @@ KINDS: Mapping[str, str] = {
     "counts names": "def N(xH):D\n    return x + len([one for one in dir(sys.modules[__name__]) if one[:4] == 'new_'])\n",
     "documented": 'def f_N(x):\n    """Text V."""\n\n\ndef N(xH):D\n    return x + len(f_N.__doc__)\n',
     "sized": "def N(xH):D\n    import inspect\n\n    return x + len(inspect.getsource(A)) + V\n",
+    "coded": "def f_N_0(x):\n    return x + V\n\n\ndef N(xH):D\n    code = getattr(sys.modules[__name__], f'f_N_{x * 0}').__code__\n"
+    "    return x + sum(code.co_code) + sum(one for one in code.co_consts if type(one) is int)\n",
+    "defaults": "def N(xH):D\n    return x + (A.__defaults__ or (V,))[0]\n",
+    "formatted": "def N(xH):D\n    from src.lib import high\n\n    return x + len('{0.A.__doc__}'.format(high))\n",
+    "formatted in a package": "def N(xH):D\n    import src.lib.high\n\n    return x + len('{0.A.__doc__}'.format(src.lib.high))\n",
     "conditional": "if V % 2:\n\n    def N(xH):D\n        return x + V\n\nelse:\n\n    def N(xH):D\n        return x - V\n",
     "asked": "def N(xH):D\n    extra = getattr(sys.modules[__name__], 'new_N', None)\n    return x + (extra() if extra else V)\n",
     "shadows": "def N(xH):D\n    return abs(x) + V\n",
@@ -53,7 +58,7 @@ KINDS: Mapping[str, str] = {
     "enum": "class E_N(enum.IntEnum):\n    one = V\n\n    def more(self):D\n        return self.value + 1\n\n\ndef N(xH):D\n    return x + E_N.one.more()\n",
     "data class": "@dataclasses.dataclass\nclass D_N:\n    x: int\n    y: int = V\n\n    def total(self):D\n        return self.x + self.y\n\n\n"
     "def N(xH):D\n    return D_N(x).total()\n",
-    "tried": "def N(xH):D\n    try:\n        return A(x, 1, 2, 3, 4)\n    except TypeError:\n        return x + V\n",
+    "tried": "def N(xH):D\n    try:\n        return A(x, 1)\n    except TypeError:\n        return x + V\n",
 }  # fmt: skip
 #: What is in modules as most are: only that names are looked up, handed on, kept or read as text is left out.
 ORDINARY = (
