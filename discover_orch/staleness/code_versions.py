@@ -1,8 +1,8 @@
 """The version of one file of a tool's code: of the whole module, or of those pieces of it that counted for a success.
 
 A text: the meaning of the whole module; where pieces counted, then the version of all its pieces, a hash of those that
-counted, and a token for each of them with the start of its hash, for the reason that is shown. The token of a function
-is its name where its body counts, `name()` where only its parameters do, `name?` where only its being there does, and
+counted, the start of the hash of each, for the reason that is shown, and their tokens. The token of a function is its
+name where its body counts, `name()` where only its parameters do, `name?` where only its being there does, and
 `name"` for its docstrings; that of the loaded code is empty; `*` stands for which functions there are, in their order
 and with their parameters, and `"` for all docstrings. A function that was not there has the hash `-`. Pure.
 """
@@ -17,7 +17,7 @@ from discover_orch.model.pieces import ASKS, COMPUTES, HANDS_ON, READS_SOURCE, P
 
 LOADED, LISTED, DOCUMENTED, CALLED = "", "*", '"', "()"
 _THERE, _NOT_THERE = "+", "-"
-_SHOWN = 5  # characters of a hash: one edit in a million has the same
+_SHOWN = 3  # characters of a hash: one edit in 260,000 has the same
 _DOCSTRING = "__doc__"
 
 
@@ -25,8 +25,8 @@ def build_version(whole: str, pieces: Pieces, tokens: Iterable[str]) -> str:
     """`whole` is the meaning of the module. The loaded code counts always."""
     found = {token: _find_hash(pieces, token) for token in sorted({LOADED, *tokens})}
     digest = short_hash(repr(found).encode())
-    shown = (f"{token}:{one[:_SHOWN]}" for token, one in found.items())
-    return " ".join((whole, pieces.version, digest, *shown))
+    shown = "".join(one[:_SHOWN].ljust(_SHOWN, _NOT_THERE) for one in found.values())
+    return " ".join((whole, pieces.version, digest, shown, *found))
 
 
 def version_now(then: str | None, whole: str, pieces: Pieces | None) -> str:
@@ -76,8 +76,8 @@ def is_same(one: str, other: str) -> bool:
 
 
 def _shown(version: str) -> dict[str, str]:
-    found = (one.rpartition(":") for one in version.split(" ")[3:])
-    return {token: one for token, _, one in found}
+    _, _, _, shown, *tokens = version.split(" ") if " " in version else [""] * 4
+    return {one: shown[place * _SHOWN :][:_SHOWN] for place, one in enumerate(tokens)}
 
 
 def _find_hash(pieces: Pieces, token: str) -> str:
