@@ -45,7 +45,7 @@ def command(context: Context, check: bool, as_json: bool) -> int:
     root, registry = view.project.root, view.registry
     lock = read_lock(root)
     known = RemainingWork(view, GivenParams()).find_known_flows(lock)
-    unknown = tuple(registry.display(one) for one in registry.order if one not in known)
+    unknown = tuple(registry.display(one) for one in registry.by_tool.order if one not in known)
     if lock.problems and (unknown or lock.data is None):
         hint = "restore it, or remove it"
         if unknown:

@@ -11,12 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import NO_DATAFLOW, Registry, dataflow_of, find_upstream
-from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.dataflow import ITEM_PATHS, Dataflow
 from discover_orch.model.flow_edges import Written, edges
 from discover_orch.model.items import Item, key_of, tool_of
 from discover_orch.model.tool import OldPlace, Tool
-
-_FILES = ("reads", "writes", "missed", "appended", "removed", "folders", "folders_made")
 
 
 def guess_flows(
@@ -49,7 +47,7 @@ def _as_of(flow: Dataflow, then: Item, item: Item) -> Dataflow:
                 path = path.replace(old, new)
         return path
 
-    return replace(flow, **{name: tuple(map(renamed, getattr(flow, name))) for name in _FILES})
+    return replace(flow, **{name: tuple(map(renamed, getattr(flow, name))) for name in ITEM_PATHS})
 
 
 def _stem(path: str) -> str:
@@ -57,7 +55,9 @@ def _stem(path: str) -> str:
 
 
 def _filled(flow: Dataflow, item: Item) -> Dataflow:
-    return replace(flow, **{name: tuple(map(item.fill, getattr(flow, name))) for name in _FILES})
+    """What `orch.lock` says, for this item."""
+    names = (*ITEM_PATHS, "inputs", "outputs")
+    return replace(flow, **{name: tuple(map(item.fill, getattr(flow, name))) for name in names})
 
 
 def place_steps(

@@ -36,7 +36,7 @@ from discover_orch.discovery.tagged_modules import (
     find_broken_tools,
 )
 from discover_orch.model import graph
-from discover_orch.model.dataflow import Dataflow, merge_flows, union
+from discover_orch.model.dataflow import Dataflow, less, merge_flows, union
 from discover_orch.model.errors import NO_TOOLS, Problem
 from discover_orch.model.flow_edges import Written, edges, upstream
 from discover_orch.model.items import (
@@ -151,7 +151,11 @@ class Registry(Struct, frozen=True, kw_only=True):
     @property
     def locked(self) -> frozenset[str]:
         """The tools of which only `orch.lock` knows the data flow."""
-        return frozenset(self.tools.keys() & self.lock.keys()) - self.observed
+        if not self.lock:
+            return frozenset()
+        seen = {*map(tool_of, self.observed)}
+        tools = self.lock.keys() - seen
+        return frozenset(key for key in self.tools if tool_of(key) in tools)
 
     @property
     def known(self) -> frozenset[str]:
@@ -433,6 +437,7 @@ def dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
     flow = NO_DATAFLOW if seen is None else seen
     if tool.each is not None and not tool.item.values:
         made_for = (as_glob(tool.each.pattern),) if isinstance(tool.each, FilePattern) else ()
+        flow = _as_globs(flow)
         flow = replace(flow, inputs=union(made_for, flow.inputs))
         tool = replace(
             tool,
@@ -448,6 +453,18 @@ def dataflow_of(tool: Tool, seen: Dataflow | None) -> Dataflow:
         has_inputs=tool.has_inputs,
         has_outputs=tool.has_outputs,
     )
+
+
+def _as_globs(flow: Dataflow) -> Dataflow:
+    """With a pattern for each path that has the names of the values of items, as in `orch.lock`."""
+
+    def both(paths: tuple[str, ...], globs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        named = tuple(one for one in paths if as_glob(one) != one)
+        return less(paths, named), union(globs, tuple(map(as_glob, named)))
+
+    reads, inputs = both(flow.reads, flow.inputs)
+    writes, outputs = both(flow.writes, flow.outputs)
+    return replace(flow, reads=reads, inputs=inputs, writes=writes, outputs=outputs)
 
 
 def uses_get_connection(registry: Registry, project: Project) -> bool:

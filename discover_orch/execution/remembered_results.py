@@ -46,7 +46,7 @@ from discover_orch.staleness.tool_result import (
     run_of,
 )
 from discover_orch.staleness.writers import GONE, Writer, Writers
-from discover_orch.state.flow_lock import LOCK_FILE, NO_LOCK, read_lock, tool_lines
+from discover_orch.state.flow_lock import LOCK_FILE, read_lock, tool_lines
 from discover_orch.state.sealed_files import read_flows
 
 MOST_NAMES = 12
@@ -260,9 +260,10 @@ class ResultRecord:
         lock = read_lock(self._root)
         if lock.data is None or not self.passed:
             return []
-        results = {module: self.find(module) for module in self.passed}
         flows, registry = read_flows(self._root), self._registry
-        known = find_known_flows(self.passed, registry, flows, results, present, NO_LOCK)
+        modules = {tool_of(key) for key in self.passed}
+        results = {key: self.find(key) for key in registry.steps_of(modules)}
+        known = find_known_flows(modules, registry, flows, results, present, lock)
         new = [registry.display(module) for module in known if module not in lock.tools]
         other = [
             registry.display(module)

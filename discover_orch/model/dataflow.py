@@ -82,6 +82,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 #: Names of one kind that are known from earlier successes alone: the files of each day have other names.
 MOST_EARLIER = 1000
+#: The observed paths, which differ from one item of a tool to the next.
+ITEM_PATHS = ("reads", "writes", "missed", "appended", "removed", "folders", "folders_made")
 _OBSERVED_NAMES = tuple(
     name
     for name in Dataflow.__struct_fields__

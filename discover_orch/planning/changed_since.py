@@ -20,6 +20,7 @@ from discover_orch.discovery.scanner import collect
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.errors import ProjectError, UsageError
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import GivenParams, param_versions
 from discover_orch.planning.plan import Plan, keep_steps
@@ -159,14 +160,15 @@ def _find_own(
     code = present.read_code(registry.order)
     different = _compare(view, old, sources)
     variables = _find_variables(project, old)
+    locked = registry.locked
     for tool in map(registry.tools.__getitem__, registry.order):
         result = results.get(tool.module)
         success = result.success if result else None
         paths = {*present.code_of(tool, code, success.modules if success else ())}
         keys: Collection[str] = success.inputs.other if success else ()
         flow = registry.flows[tool.module]
-        if tool.module in registry.locked:
-            paths.update(view.lock.tools[tool.module].code)
+        if tool.module in locked:
+            paths.update(view.lock.tools[tool_of(tool.module)].code)
             keys = [f"file:{one}" for one in (*flow.reads, *flow.missed)]
             keys += [f"folder:{one}" for one in flow.folders]
         if then is None or (then.pythonpath, then.packages) != (

@@ -177,9 +177,10 @@ def _unseen(registry: Registry) -> Iterator[Problem]:
     orch cannot see."""
     last = max(registry.rank.values(), default=0)
     named = {other for others in registry.before.values() for other in others}
+    known = registry.known
     for module in registry.order:
         tool, flow = registry.tools[module], registry.flows[module]
-        if module not in registry.known:
+        if module not in known:
             continue
         if flow.is_unclear or (flow.gaps and not (tool.has_inputs and tool.has_outputs)):
             if flow.is_unclear:

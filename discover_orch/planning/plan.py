@@ -269,7 +269,7 @@ def extend_plan(old: Plan, now: Plan, new: Collection[str]) -> Plan:
 
 def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
     """On a first run: the stages in which nothing but the names of tools decides on their order."""
-    if any(step.tool.module in registry.known for step in steps):
+    if not registry.known.isdisjoint(step.tool.module for step in steps):
         return ""
     stages = [
         later.stage

@@ -292,7 +292,7 @@ class RemainingWork:
     def find_known_flows(self, lock: FlowLock) -> dict[str, LockedTool]:
         """What the tools were seen to read and write, here, or elsewhere as the lock says."""
         flows, registry = read_flows(self._project.root), self._registry
-        modules, results = registry.tools, self.results
+        modules, results = registry.by_tool.tools, self.results
         return find_known_flows(modules, registry, flows, results, self.current, lock)
 
     def warn_never_passed(self, plan: Plan) -> list[Problem]:

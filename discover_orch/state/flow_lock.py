@@ -5,6 +5,8 @@ between a first run and a second one. So a table that the tool makes anew counts
 not, and of files outside the project it says only that there are some. Many files of one kind in a folder are one
 line. Where a line cannot be read, as after an edit by hand or a conflict of git, the whole file says nothing: the
 rest of it may mean anything.
+
+A tool with items is one, with the names of their values in braces in the paths that each item has with its own.
 """
 
 from __future__ import annotations
@@ -175,12 +177,16 @@ def tool_lines(tool: LockedTool) -> list[str]:
 def _fold(verb: str, names: Iterable[str]) -> Iterator[str]:
     kinds: dict[str, list[str]] = {}
     for path in names:
-        folder, slash, name = path.rpartition("/")
-        ending = glob.escape(splitext(name)[1])
-        kinds.setdefault(f"{glob.escape(folder)}{slash}*{ending}", []).append(path)
+        kinds.setdefault(kind_of(path), []).append(path)
     for pattern, paths in kinds.items():
         is_many = len(paths) > MOST_ALIKE
         yield from _name(f"{verb}s", [pattern]) if is_many else _name(verb, paths)
+
+
+def kind_of(path: str) -> str:
+    """The pattern for the files of this kind in this folder."""
+    folder, slash, name = path.rpartition("/")
+    return f"{glob.escape(folder)}{slash}*{glob.escape(splitext(name)[1])}"
 
 
 def _name(verb: str, names: Iterable[str]) -> Iterator[str]:
