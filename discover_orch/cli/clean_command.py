@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import click
+from msgspec.structs import replace
 
+from discover_orch.cli.item_options import ItemsCommand, check_options, take_values
 from discover_orch.cli.options import Context, choosing_options, if_busy_option
 from discover_orch.execution.request import Request, hold_lock
-from discover_orch.model.errors import ExitCode, Problem
+from discover_orch.model.errors import EmptyError, ExitCode, Problem
+from discover_orch.model.items import has_values, item_text, tool_of, values_in
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
 from discover_orch.planning.project_view import ProjectView
@@ -18,7 +22,9 @@ from discover_orch.render.status import build_made, clean_text
 from discover_orch.render.style import count
 
 
-@click.command("clean", short_help="List left-over files of tools, or delete them.")
+@click.command(
+    "clean", cls=ItemsCommand, short_help="List left-over files of tools, or delete them."
+)
 @choosing_options(
     click.option("--all", "is_all", is_flag=True, help="All files that the tools made."),
     click.option("--yes", is_flag=True, help="Delete the files, after the list."),
@@ -32,26 +38,59 @@ def command(
     yes: bool,
     if_busy: str,
     as_json: bool,
+    **given: Any,
 ) -> int:
     """List the files that the tools made once, and that their last success did not make.
 
     Nothing is deleted without --yes. A file stays unless a tool created it, it is unchanged since, it
     is under the root, and git does not track it. Links, folders, databases and tables stay. The list
     says why something stays.
+
+    Of a tool with items, the files of some: "orch clean clean --day 2026-01-13".
     """
+    values = take_values(given)
     view = context.read_project()
-    chosen = project_view.select_readable(view, targets, exclude)
-    is_whole = not targets and not exclude
+    is_chosen = _choose(view, targets, exclude, values) if targets or exclude or values else None
     console, request = context.console, Request(if_busy=if_busy)
     lock = hold_lock(view.project.root, request, console.problems)
     with lock if yes else contextlib.nullcontext():
         cleaning = Cleaning(view)
-        found = cleaning.find(None if is_whole else chosen, is_all=is_all)
+        found = cleaning.find(is_chosen, is_all=is_all)
         if not as_json:
             shown = clean_text(build_made(found, cleaning.name_of), console.out_style)
             console.out(shown or f"{_nothing(is_all=is_all)}\n")
         done = cleaning.delete(found) if yes else []
     return _show_end(context, view, cleaning, found, done, yes=yes, as_json=as_json)
+
+
+def _choose(
+    view: ProjectView,
+    targets: tuple[str, ...],
+    exclude: tuple[str, ...],
+    values: Mapping[str, Sequence[str]],
+) -> Callable[[str], bool]:
+    """Whether a step was asked for. A tool is asked for with its items that are no more, and may have no others."""
+    by_tool = replace(view, registry=view.registry.by_tool)
+    words, left_out = ([one for one in some if " " not in one] for some in (targets, exclude))
+    tools = (
+        project_view.select_readable(by_tool, words, left_out)
+        if words or not targets
+        else frozenset()
+    )
+    steps: frozenset[str] = frozenset()
+    with contextlib.suppress(*([EmptyError] if tools else [])):
+        steps = project_view.select_readable(view, targets, exclude)
+    names = {module: view.registry.item_params(module) for module in {*tools, *map(tool_of, steps)}}
+    check_options(values, {name for of_tool in names.values() for name in of_tool})
+
+    def is_chosen(key: str) -> bool:
+        module = tool_of(key)
+        if key not in steps and (key in view.registry.tools or module not in tools):
+            return False
+        item = dict(zip(names[module], values_in(item_text(key)), strict=False))
+        return has_values(item, values)
+
+    return is_chosen
 
 
 def _nothing(*, is_all: bool) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from discover_orch.cli.console import is_on_github
+from discover_orch.cli.item_options import ItemsCommand, check_options, take_values
 from discover_orch.cli.options import (
     MOST_RUNS,
     POSITIVE,
@@ -31,7 +32,7 @@ from discover_orch.model.errors import (
     did_you_mean,
     nearest,
 )
-from discover_orch.model.items import tool_name, tool_of
+from discover_orch.model.items import has_values, tool_name, tool_of
 from discover_orch.render.history import build_run, log_heading, log_text, runs_text
 from discover_orch.render.style import one_line
 from discover_orch.state.run_folders import (
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
     from discover_orch.state.recorded_run import RunRecord, ToolRecord
 
 
-@click.command("history", short_help="Show past runs, one run, or the changes between two.")
+@click.command(
+    "history", cls=ItemsCommand, short_help="Show past runs, one run, or the changes between two."
+)
 @click.argument("runs", nargs=-1, type=RUN, metavar="[RUN [RUN] | TOOL [ITEM]]")
 @click.option("-n", "--limit", type=POSITIVE, metavar="N", help="Show the newest N runs.")
 @click.option(
@@ -66,18 +69,21 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(
     context: Context,
+    /,
     runs: tuple[str, ...],
     limit: int | None,
     is_all: bool,
     tool: str | None,
     as_json: bool,
+    **given: Any,
 ) -> int:
     """Show past runs, the newest first.
 
     With the number of a run, shows everything about that run. With two numbers, shows what changed
     from the first to the second: code, parameters, what the tools read, metrics and times. With a tool,
-    shows the runs of that tool, or of one of its items.
+    shows the runs of that tool, or of its items: "orch history clean --day 2026-01-13".
     """
+    values = take_values(given)
     if runs and tool is None and not runs[0].isdecimal():
         tool, runs = " ".join(runs), ()
     if len(runs) > 2:
@@ -87,6 +93,8 @@ def command(
         raise click.UsageError(f"--limit cannot be combined with {other}")
     if tool is not None and runs:
         raise click.UsageError("--metrics cannot be combined with a run")
+    if tool is None:
+        check_options(values, ())
     root = find_root(context.start, context.folder)[0]
     _settle_latest(root)
     records = [read_run(root, run) for run in runs]
@@ -111,7 +119,7 @@ def command(
         is_whole = is_all or (as_json and limit is None)
         most = None if is_whole else limit or MOST_RUNS
         if tool is not None:
-            _show_metrics(context, root, tool, most, as_json=as_json)
+            _show_metrics(context, root, tool, values, most, as_json=as_json)
         else:
             _show_all(context, root, most, as_json=as_json)
     return ExitCode.OK
@@ -194,19 +202,28 @@ def _show_all(context: Context, root: str, limit: int | None, *, as_json: bool) 
 
 
 def _show_metrics(
-    context: Context, root: str, word: str, limit: int | None, *, as_json: bool
+    context: Context,
+    root: str,
+    word: str,
+    values: Mapping[str, Sequence[str]],
+    limit: int | None,
+    *,
+    as_json: bool,
 ) -> None:
-    """The newest runs in which the tool ran."""
+    """The newest runs in which the tool ran, or of several items the newest run of each."""
     from discover_orch.render.history import build_tool_run, metrics_text
 
     module, name = _find_tool(read_records(root), word)
     started = _find_started(read_records(root), module)
     found = [*islice(started, limit)]
-    if any(tool.module != module for _, tool in found):  # of each item the newest
-        newest: dict[str, tuple[RunRecord, ToolRecord]] = {}
-        for record, tool in _find_started(read_records(root), module):
-            newest.setdefault(tool.module, (record, tool))
-        found = [newest[key] for key in sorted(newest, key=lambda key: newest[key][1].name)]
+    if values or any(tool.module != module for _, tool in found):
+        everything = (*found, *started)
+        found = _with_values(everything, name, values)
+        newest = {tool.module: (record, tool) for record, tool in reversed(found)}
+        if len(newest) > 1:
+            found = [newest[key] for key in sorted(newest, key=lambda key: newest[key][1].name)]
+        else:
+            found = found[:limit]
     rows = [build_tool_run(record, tool) for record, tool in found]
     console = context.console
     if as_json:
@@ -254,7 +271,47 @@ def _find_started(
                 yield record, tool
 
 
-@click.command("logs", short_help="Show what a tool printed.")
+def _with_values(
+    started: Iterable[tuple[RunRecord, ToolRecord]],
+    name: str,
+    values: Mapping[str, Sequence[str]],
+) -> list[tuple[RunRecord, ToolRecord]]:
+    """Those of the items of a tool for which these values ask. Raises UsageError where there are none."""
+    everything = [*started]
+    check_options(values, {param for _, tool in everything for param in tool.step.item})
+    found = [one for one in everything if has_values(one[1].step.item, values)]
+    if everything and not found:
+        flags = " ".join(f"--{param} {text}" for param, texts in values.items() for text in texts)
+        message = f"no recorded run has started an item {flags} of {name}"
+        raise UsageError.of("no-item", message, f"orch history {name} shows its items")
+    return found
+
+
+def _find_printed(
+    records: Iterable[RunRecord], word: str, values: Mapping[str, Sequence[str]], run: str | None
+) -> tuple[RunRecord, ToolRecord]:
+    """The newest run that started the tool, or its item. Raises UsageError."""
+    module, name = _find_tool(records, word)
+    started = _find_started(records, module)
+    if values:
+        of_items = _with_values(started, name, values)
+        keys = dict.fromkeys(tool.module for _, tool in of_items)
+        module = next(iter(keys)) if len(keys) == 1 else module
+        started = iter(of_items)
+    found = next(started, None)
+    if found is None:
+        message, hint = f"no recorded run has started {name}", f"run it with: orch run {name}"
+        if run:
+            message = f"{name} was not started in run {run}"
+            hint = f"show its latest run with: orch logs {name}"
+        raise UsageError.of("never-run", message, hint)
+    if found[1].module != module:
+        message = f"{name} has items, and each has a log of its own"
+        raise UsageError.of("unknown-tool", message, f"for example: orch logs {found[1].name}")
+    return found
+
+
+@click.command("logs", cls=ItemsCommand, short_help="Show what a tool printed.")
 @click.argument("words", type=TOOL, nargs=-1, required=True, metavar="TOOL [ITEM]")
 @click.option(
     "--run", "run", type=RUN, metavar="RUN", help="Show this run instead of the latest one."
@@ -262,27 +319,18 @@ def _find_started(
 @json_option
 @common_options
 @click.pass_obj
-def logs_command(context: Context, words: tuple[str, ...], run: str | None, as_json: bool) -> int:
+def logs_command(
+    context: Context, /, words: tuple[str, ...], run: str | None, as_json: bool, **given: Any
+) -> int:
     """Show what a tool printed, in the latest run that started it or in the given run.
 
-    If it failed, its traceback follows on stderr.
+    If it failed, its traceback follows on stderr. Of a tool with items, say which: "orch logs clean
+    --day 2026-01-13".
     """
     root = find_root(context.start, context.folder)[0]
-    word = " ".join(words)
-    module, name = _find_tool([read_run(root, run)] if run else read_records(root), word)
-    records = [read_run(root, run)] if run else read_records(root)
-    found = next(_find_started(records, module), None)
-    if found is not None and found[1].module != module:
-        message = f"{name} has items, and each has a log of its own"
-        raise UsageError.of("unknown-tool", message, f"for example: orch logs {found[1].name}")
-    if found is None:
-        message, hint = f"no recorded run has started {name}", f"run it with: orch run {name}"
-        if run:
-            message = f"{name} was not started in run {run}"
-            hint = f"show its latest run with: orch logs {name}"
-        raise UsageError.of("never-run", message, hint)
-    record, started = found
-    path = find_log(root, record.run, module)
+    records = [read_run(root, run)] if run else [*read_records(root)]
+    record, started = _find_printed(records, " ".join(words), take_values(given), run)
+    path = find_log(root, record.run, started.module)
     console = context.console
     if as_json:
         data = b"".join(read_log(path)) if path else b""
@@ -290,7 +338,7 @@ def logs_command(context: Context, words: tuple[str, ...], run: str | None, as_j
             "run": record.run,
             "started": record.started,
             "name": started.name,
-            "module": module,
+            "module": started.module,
             "status": started.status,
             "text": data.decode("utf-8", "replace"),
             "path": os.path.relpath(path, root).replace(os.sep, "/") if path else None,

@@ -130,7 +130,7 @@ def complete_path(start: str, kind: str) -> list[CompletionItem]:
 def _find_targets(ctx: click.Context, start: str) -> dict[str, str]:
     from discover_orch.planning.selection import completions
 
-    view, plus = _read_for_completion(ctx), "+" if start.startswith("+") else ""
+    view, plus = read_for_completion(ctx), "+" if start.startswith("+") else ""
     found: dict[str, str] = {}
     for word, what in completions(view.registry, forced=":" in start) if view else ():
         found.setdefault(plus + word, what)
@@ -138,7 +138,7 @@ def _find_targets(ctx: click.Context, start: str) -> dict[str, str]:
 
 
 def _find_tools(ctx: click.Context, _: str) -> dict[str, str]:
-    view = _read_for_completion(ctx)
+    view = read_for_completion(ctx)
     if view is None:
         return {}
     registry = view.registry.by_tool
@@ -146,7 +146,7 @@ def _find_tools(ctx: click.Context, _: str) -> dict[str, str]:
 
 
 def _find_stages(ctx: click.Context, _: str) -> dict[str, str]:
-    view = _read_for_completion(ctx)
+    view = read_for_completion(ctx)
     return {stage.name: "" for stage in view.registry.stages} if view else {}
 
 
@@ -170,7 +170,7 @@ def _find_runs(ctx: click.Context, start: str) -> dict[str, str]:
     }
 
 
-def _read_for_completion(ctx: click.Context) -> ProjectView | None:
+def read_for_completion(ctx: click.Context) -> ProjectView | None:
     """Reads source only. A project with errors gives no completions and no message."""
     known: ProjectView | None = ctx.meta.get(VIEW)
     if known is not None:

@@ -6,6 +6,7 @@ of its item. A module has no space in its name, so either is found again. Pure.
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import json
 import re
@@ -113,6 +114,40 @@ def quoted(text: str) -> str:
 
 
 NO_ITEM = Item()
+
+
+def has_values(values: Mapping[str, str], asked: Mapping[str, Sequence[str]]) -> bool:
+    """Whether an item has one of the values, or one in the ranges and globs, that are asked for of each of these
+    parameters."""
+    return all(
+        name in values and any(_is_asked(values[name], text) for text in texts)
+        for name, texts in asked.items()
+    )
+
+
+def _is_asked(value: str, text: str) -> bool:
+    if value == text:
+        return True
+    start, dots, stop = text.partition("..")
+    if dots or read_period(text):
+        first, last, at = _span(start), _span(stop if dots else start), _span(value)
+        is_late = not start or (first is not None and at is not None and first[0] <= at[0])
+        is_early = not (stop or not dots) or (
+            last is not None and at is not None and at[0] <= last[1]
+        )
+        return is_late and is_early
+    span = _span(text)
+    return fnmatch.fnmatchcase(value, text) or (span is not None and span == _span(value))
+
+
+def _span(text: str) -> tuple[float, float] | None:
+    """Where a period begins and ends, or a number; None for what has no order."""
+    if (period := read_period(text)) is not None:
+        return seconds_of(period.begin), seconds_of(period.end) - 1
+    try:
+        return float(text), float(text)
+    except ValueError:
+        return None
 
 
 def noun_of(names: Sequence[str], count: int) -> str:

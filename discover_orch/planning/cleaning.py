@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from msgspec import Struct
@@ -124,8 +124,8 @@ class Cleaning:
         self._writers = self._work.build_writers()
         self._deleter = Deleter(view.project.root, self._writers, self.name_of)
 
-    def find(self, chosen: Collection[str] | None, *, is_all: bool) -> list[Found]:
-        """What is left over from the chosen tools, or with `is_all` all files that they made and that are there. None
+    def find(self, is_chosen: Callable[[str], bool] | None, *, is_all: bool) -> list[Found]:
+        """What is left over from the chosen steps, or with `is_all` all files that they made and that are there. None
         stands for all tools, and for those that no longer exist: what these made is listed without `is_all` too."""
         registry, results = self._registry, self._results.values()
         left = self._work.find_left_over()
@@ -151,7 +151,7 @@ class Cleaning:
                 reason=self._deleter.find_reason(one.key),
             )
             for one in sorted(things, key=lambda one: (one.module, one.key))
-            if chosen is None or one.module in chosen
+            if is_chosen is None or is_chosen(one.module)
         ]
 
     def _exists(self, module: str) -> bool:
