@@ -24,6 +24,7 @@ from discover_orch.model.items import (
     Item,
     Period,
     SameItems,
+    describe_no_items,
     key_of,
     matching,
     read_period,
@@ -234,10 +235,8 @@ def _read_files(
     if wrong:
         problems.append(_passed_over(tool, wrong))
     if not found:
-        message = f'{tool.name} has no items yet: no file matches "{pattern.pattern}"'
-        problems.append(
-            _warning(tool, "no-items", message, "they appear when there are such files")
-        )
+        why, hint = describe_no_items(pattern)
+        problems.append(_warning(tool, "no-items", f"{tool.name} has no items yet: {why}", hint))
     return Found(items=tuple(sorted_items([*found.values()])), problems=tuple(problems))
 
 

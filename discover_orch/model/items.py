@@ -290,6 +290,16 @@ class SameItems(Struct, frozen=True):
 Each = FilePattern | Grid | SameItems
 
 
+def describe_no_items(each: Each) -> tuple[str, str]:
+    """Why a tool has no items, as the end of a sentence; and a hint."""
+    match each:
+        case FilePattern():
+            return f'no file matches "{each.pattern}"', "they appear when there are such files"
+        case SameItems():
+            return f"they are those of {each.word}", ""
+    return f"no period of {json.dumps(each.literal)} is over", "they appear with time"
+
+
 def seconds_of(moment: datetime) -> float:
     """Of a time in UTC, since 1970."""
     return moment.replace(tzinfo=UTC).timestamp()

@@ -10,21 +10,30 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import GLOB_CHARACTERS
-from discover_orch.model.errors import EmptyError, Problem, UsageError, nearest
+from discover_orch.model.errors import EmptyError, Problem, UsageError
 from discover_orch.model.items import Period, read_period
 from discover_orch.model.parameter import ConvertError, Param
 from discover_orch.model.tool import Tool
-from discover_orch.planning.param_values import GivenParams, KeyValue, is_for, is_same_name
-from discover_orch.planning.selection import Selection
+from discover_orch.planning.param_values import (
+    GivenParams,
+    KeyValue,
+    has_param,
+    is_for,
+    is_same_name,
+)
+from discover_orch.planning.selection import Selection, describe_empty, describe_items
 
 
 def pick_items(
     selection: Selection, registry: Registry, values: GivenParams, *, is_strict: bool = True
 ) -> Selection:
     """The selection with those items alone that the values ask for. If it `is_strict`, raises UsageError for a value
-    that no selected tool has, and EmptyError for a range or a glob in which there is none."""
+    that no selected tool has, and EmptyError for a range or a glob in which there is none, or where the tools that
+    take the value have no items yet."""
     if not registry.steps or not (values.options or values.pairs):
         return selection
+    if is_strict:
+        _refuse_empty(selection, registry, values)
     by_tool: dict[str, list[Tool]] = {}
     for key in selection.tools:
         step = registry.tools[key]
@@ -145,6 +154,19 @@ def _is_between(text: str, param: Param, low: object, high: object) -> bool:
     return is_late and is_early
 
 
+def _refuse_empty(selection: Selection, registry: Registry, values: GivenParams) -> None:
+    """Raises EmptyError for a value that only selected tools without items take."""
+    given = [KeyValue(tool=None, name=name, text="") for name in values.options]
+    for one in (*given, *values.pairs):
+
+        def takes(tool: Tool, one: KeyValue = one) -> bool:
+            return is_for(one, tool, registry) and has_param(tool, one.name)
+
+        empty = [key for key in selection.empty if takes(registry.by_tool.tools[key])]
+        if empty and not any(takes(registry.tools[key]) for key in selection.tools):
+            raise EmptyError(*describe_empty(empty, registry))
+
+
 def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None:
     """Raises UsageError for a value that is no item, else EmptyError."""
     problems = []
@@ -153,11 +175,10 @@ def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None
         flag = f"--{name.replace('_', '-')}"
         if ".." in text or GLOB_CHARACTERS & set(text):
             message = f"{_tools(takers)} has no item in {flag} {text}"
-            hint = f"its items are {_ends(takers, name)}"
+            hint = describe_items(_values(takers, name), "")
             problems.append(Problem(code="empty", message=message, hint=hint))
             continue
-        close = nearest(text, [step.item.values[name] for step in takers])
-        hint = f'did you mean "{close}"?' if close else f"its items are {_ends(takers, name)}"
+        hint = describe_items(_values(takers, name), text)
         message = f"{_tools(takers)} has no item {flag} {text}"
         problems.append(Problem(code="no-item", message=message, hint=hint))
     if any(one.code == "no-item" for one in problems):
@@ -170,6 +191,5 @@ def _tools(steps: Sequence[Tool]) -> str:
     return " and ".join(names)
 
 
-def _ends(steps: Sequence[Tool], name: str) -> str:
-    values = [*dict.fromkeys(step.item.values[name] for step in steps)]
-    return values[0] if len(values) == 1 else f"{values[0]} to {values[-1]} ({len(values):,})"
+def _values(steps: Sequence[Tool], name: str) -> list[str]:
+    return [*dict.fromkeys(step.item.values[name] for step in steps)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import posixpath
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from discover_orch.model.errors import (
     UsageError,
     nearest,
 )
-from discover_orch.model.items import item_text
+from discover_orch.model.items import describe_no_items, item_text
 from discover_orch.source.facts import BrokenTool
 
 LIST_HINT = "orch list shows all stages and tools"
@@ -42,7 +42,8 @@ class Selection(Struct, frozen=True, kw_only=True):
 
     `directions` has `upstream` or `downstream` for those that only a `+` added. `targets` and `exclude` are the words,
     paths relative to the root. `warnings` are about files that cannot be read and that no word can mean.
-    `items` are the texts that selected items, by parameter, or by `tool.parameter`.
+    `items` are the texts that selected items, by parameter, or by `tool.parameter`. `empty` are selected tools that
+    have no items yet.
     """
 
     tools: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ()
     warnings: tuple[Problem, ...] = ()
     items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    empty: tuple[str, ...] = ()
 
 
 class TypedAt(Struct, frozen=True, kw_only=True):
@@ -89,6 +91,9 @@ def select(
     if blocking:
         raise DiscoveryError(*_problems(blocking.values()))
     tools = tuple(module for module in chosen if module not in dropped)
+    left = [one for one in wanted.empty if one not in unwanted.empty]
+    if not tools and left:
+        raise EmptyError(*describe_empty(left, registry))
     if not tools:
         why = () if registry.tools else registry.warnings  # a file that is nearly a tool
         raise EmptyError(*why, _nothing_selected(targets, registry, excluded=bool(chosen)))
@@ -103,7 +108,26 @@ def select(
             *dict.fromkeys(wanted.notes),
             *(replace(problem, severity="warning") for problem in _problems(others)),
         ),
+        empty=tuple(dict.fromkeys(left)),
     )
+
+
+def describe_empty(modules: Iterable[str], registry: Registry) -> Iterator[Problem]:
+    """That these tools have no items yet, and why."""
+    for module in dict.fromkeys(modules):
+        tool = registry.by_tool.tools[module]
+        if tool.each is not None:
+            why, hint = describe_no_items(tool.each)
+            message = f"{tool.name} has no items yet: {why}"
+            yield Problem(code="empty", message=message, hint=hint, path=tool.path, line=tool.line)
+
+
+def describe_items(texts: Sequence[str], wrong: str) -> str:
+    """A hint for a text that is not among these: the nearest, or the first and the last."""
+    if close := nearest(wrong, texts):
+        return f'did you mean "{close}"?'
+    ends = texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]} ({len(texts):,})"
+    return f"its items are {ends}"
 
 
 def find_known(
@@ -156,6 +180,7 @@ class _Resolver:
         self.notes: list[Problem] = []
         self.broken: list[BrokenTool] = []
         self.maybe_broken: list[BrokenTool] = []
+        self.empty: list[str] = []  # tools that have no items yet
 
     def resolve(self, word: str, groups: tuple[str, ...] = ()) -> dict[str, str]:
         """The steps that a word means, by key, in the order that its kind asks for, each with its direction:
@@ -167,11 +192,14 @@ class _Resolver:
         tool, _, item = core.partition(" ")  # `clean 2026-01-13`, as it is shown
         if not (registry.steps.keys() & registry.names.find(tool.removeprefix("tool:"))):
             tool, item = core, ""
-        found = registry.steps_of(self._resolve_core(tool, word, groups))
+        modules = self._resolve_core(tool, word, groups)
+        found = every = registry.steps_of(modules)
+        self.empty += [one for one in modules if registry.steps.get(one) == ()]
         if item:
             found = tuple(key for key in found if item_text(key) == item)
-            if not found and not self.problems:
-                self.problems.append(_unknown_target(f'{tool} has no item "{item}"', LIST_HINT))
+            if not found and not self.problems and not self.empty:
+                hint = describe_items([*map(item_text, every)], item)
+                self.problems.append(_unknown_target(f'{tool} has no item "{item}"', hint))
         directions = dict.fromkeys(found, "")
         if not (is_upstream or is_downstream):
             return directions
@@ -363,13 +391,6 @@ def _nothing_selected(targets: tuple[str, ...], registry: Registry, *, excluded:
         )
     if not registry.tools:
         return registry.no_tools
-    if registry.steps and not all(registry.steps.values()):
-        names = [registry.display(module) for module, keys in registry.steps.items() if not keys]
-        return Problem(
-            code="empty",
-            message=f"no items: {', '.join(names)} {'has' if len(names) == 1 else 'have'} none",
-            hint=LIST_HINT,
-        )
     return Problem(
         code="empty",
         message=f"no tools in {', '.join(targets)}",

@@ -234,7 +234,7 @@ def _rows_of_items(
         named = []
     shared = [one for one in firsts if one.startswith("upstream ") or not named]
     why = next((one for one in shared if one != "never ran"), "")
-    line = f"{tool.counted}: {counts}" + (f"  {why}" if why else "")
+    line = (f"{tool.counted}: {counts}" if counts else tool.counted) + (f"  {why}" if why else "")
     yield tool.name, state_word(tool.state, style), line
     named, most = (late, len(late)) if verbose else (named, most)
     for one in named[:most]:
