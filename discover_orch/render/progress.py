@@ -105,11 +105,7 @@ class RunProgress:
         ended = self._ended(report)
         items = self._items.get(tool_of(one.module))
         if items is not None:
-            of_tool = [module for module in ended if tool_of(module) == tool_of(one.module)]
-            failed = sum(tool_of(end.module) == tool_of(one.module) for end in report.failures)
-            bar = bar_text(len(of_tool), items.count, self._style)
-            text = f"{text}  {bar} {len(of_tool):,} of {items.counted}"
-            text += f", {failed:,} failed" if failed else ""
+            text = f"{text}  {self._bar(tool_of(one.module), report)}"
         else:
             waiting = len(self._planned) - len(ended) - 1
             text += f", {waiting:,} left to run" if waiting > 0 else ""
@@ -134,14 +130,18 @@ class RunProgress:
         return {one.module for one in report.finished if one.module in self._planned}
 
     def _board(self, event: Ticked, report: Report) -> str:
-        """A line for each running tool, in the order of the plan: its name, its time, and its progress bar or what it
-        printed last. Below them, how far the run is."""
+        """A bar for each tool whose items run, and a line for each running step, in the order of the plan: its name,
+        its time, and its progress bar or what it printed last. Below them, how far the run is."""
         running = sorted(event.running, key=lambda one: self._rank[one.module])
         names = [self._names[one.module] for one in running]
         times = [f"{brief_duration(one.seconds)}{_expected_text(one)}" for one in running]
         width = min(max(map(len, names)), self._style.width // 3)
         time_width = max(map(len, times))
-        lines = []
+        lines = [
+            f"    {items.name}  {self._bar(module, report)}"
+            for module, items in self._items.items()
+            if any(tool_of(one.module) == module for one in running)
+        ]
         for one, name, time in zip(running, names, times, strict=True):
             begin = f"    {cut_name(name, width, self._style):<{width}}  {time:<{time_width}}  "
             line = one_line(self._redrawn.get(one.module, ""))
@@ -159,6 +159,14 @@ class RunProgress:
         else:
             text += time_left_text(event.left)
         return "\n".join((*lines, f"    {text}"))
+
+    def _bar(self, module: str, report: Report) -> str:
+        """Of a tool with items: how many of them are done."""
+        items = self._items[module]
+        ended = sum(tool_of(one) == module for one in self._ended(report))
+        failed = sum(tool_of(one.module) == module for one in report.failures)
+        text = f"{bar_text(ended, items.count, self._style)} {ended:,} of {items.counted}"
+        return f"{text}, {failed:,} failed" if failed else text
 
     def _cut(self, line: str, before: int) -> str:
         """A line behind `before` columns. One that does not fit is cut in its middle, where it has a bar."""

@@ -105,9 +105,17 @@ def _changed(event: ChangesFound, style: Style) -> str:
         parts = ["the current run will use it", gone]
     elif event.tools:
         by_name = event.scope == "tool" or not event.stages
-        names = style.paint(names_text(event.tools if by_name else event.stages, MOST), "bold")
-        counts = f" ({count(len(event.tools), 'tool')})" if by_name else f": {_counts(event)}"
-        parts = [f"{names}{counts}", _ACTIONS.get(event.action, ""), blocked, left, stays, gone]
+        names = fold_items(event.tools) if by_name else event.stages
+        names_shown = style.paint(names_text(names, MOST), "bold")
+        counts = f" ({count(len(event.tools), _noun(event))})" if by_name else f": {_counts(event)}"
+        parts = [
+            f"{names_shown}{counts}",
+            _ACTIONS.get(event.action, ""),
+            blocked,
+            left,
+            stays,
+            gone,
+        ]
     elif event.blocked:
         parts = [blocked, left, stays, gone]
     elif event.action == "wait":
@@ -137,9 +145,14 @@ def _what_changed(event: ChangesFound) -> str:
 
 def _counts(event: ChangesFound) -> str:
     """Of the tools in the affected stages: how many are stale, and how many run though they are fresh."""
-    total = event.stale + event.fresh
+    total, noun = event.stale + event.fresh, _noun(event)
     if len(event.tools) > event.stale:
-        return f"{count(len(event.tools), 'tool')}, {event.stale:,} of them stale"
+        return f"{count(len(event.tools), noun)}, {event.stale:,} of them stale"
     if not event.fresh:
-        return f"{count(event.stale, 'tool')} stale"
-    return f"{event.stale:,} of {count(total, 'tool')} stale, {event.fresh:,} fresh"
+        return f"{count(event.stale, noun)} stale"
+    return f"{event.stale:,} of {count(total, noun)} stale, {event.fresh:,} fresh"
+
+
+def _noun(event: ChangesFound) -> str:
+    """A tool with items has several steps."""
+    return "step" if any(" " in name for name in event.tools) else "tool"

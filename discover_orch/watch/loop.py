@@ -37,6 +37,7 @@ from discover_orch.execution.run_events import Event, Resumed, RunStarted
 from discover_orch.execution.signal_handlers import SignalHandlers
 from discover_orch.execution.warm_worker import PackageDetector, WarmWorker, WarmWorkerSpec
 from discover_orch.model.errors import Problem
+from discover_orch.model.items import tool_of
 from discover_orch.model.tool_events import RunFinished
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.remaining_work import RemainingWork
@@ -367,7 +368,7 @@ class WatchLoop:
     def _waiting(self) -> WatchWaiting:
         watched, self._outbox.is_all_fixed = self.watched, False
         return WatchWaiting(
-            tools=len(watched.targets),
+            tools=len({*map(tool_of, watched.targets)}),
             files=len(watched.files),
             mode=self._watcher.mode,
             scope=self._schedule.scope,

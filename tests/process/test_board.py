@@ -55,6 +55,20 @@ def test_the_board_shows_each_running_tool_and_leaves_nothing_behind(project: Pr
     assert used <= {"\x1b[K", "\x1b[J", "\x1b[1A", "\x1b[2A"}
 
 
+def test_the_board_has_a_bar_for_a_tool_with_items(project: Project) -> None:
+    each = 'ORCH = {"each": {"name": ["w", "x", "y", "z"]}}\n'
+    text = waits("{name}").replace("AFTER = ()\n", each).replace("run()", "run(*, name)")
+    text = text.replace('"go-{name}"', 'f"go-{name}"').replace("this is {name}", "")
+    root = project({"src/a.py": text})
+    (root / "go-w").touch()
+    with on_terminal(root, "run", "--jobs", "2", columns=60) as orch:
+        steps = r"    a x +\d+ s.*\n    a y +\d+ s.*"
+        orch.wait_for(rf"    a  █{{5}}░{{15}} 1 of 4 names\n{steps}\n    1 of 4 done")
+        for name in "xyz":
+            (root / f"go-{name}").touch()
+        assert orch.wait() == 0, orch.text
+
+
 @pytest.mark.slow
 def test_the_time_left_is_predicted_by_past_runs_and_an_interrupt_clears_the_board(
     project: Project, orch: Orch
