@@ -290,8 +290,15 @@ def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:
     elif not plan.steps:
         console.out(_nothing_left_text(plan))
     else:
+        from discover_orch.render.progress import step_names
+
         text = plan_text(
-            document, console.out_style, intro=plan.intro, verbose=shown.verbose, jobs=ready.jobs
+            document,
+            console.out_style,
+            names=step_names(plan.steps),
+            intro=plan.intro,
+            verbose=shown.verbose,
+            jobs=ready.jobs,
         )
         settings = settings_text(registry, view.project, console.out_style)
         console.out(text + settings if shown.verbose else text)

@@ -146,7 +146,7 @@ def _find(
         case FilePattern() as pattern:
             withdrawn = _files_of_withdrawn(registry, known, observed)
             there = (one for one in find_files(root, pattern.pattern) if one not in withdrawn)
-            paths = dict.fromkeys((*there, *promised))
+            paths = {**dict.fromkeys(promised, True), **dict.fromkeys(there, False)}
             return _read_files(tool, pattern, paths, params, [*upstream, *before])
     return Found()
 
@@ -160,7 +160,7 @@ def _renamed(
         return
     for item in known.get(same.module, ()):
         values = {name: item.values[other] for name, other in same.names.items()}
-        yield Item(values=values, end=item.end)
+        yield Item(values=values, end=item.end, is_expected=item.is_expected)
 
 
 def _files_of_withdrawn(
@@ -206,17 +206,18 @@ def _given(text: str, param: Param | None) -> str:
 def _read_files(
     tool: Tool,
     pattern: FilePattern,
-    paths: Iterable[str],
+    paths: Mapping[str, bool],
     params: Mapping[str, Param],
     upstream: Sequence[Item],
 ) -> Found:
-    """One item for the values of each file, and those of the tool upstream that makes such files."""
+    """One item for the values of each file, and those of the tool upstream that makes such files. `paths` say whether
+    the file is only expected."""
     shape = matching(pattern.pattern)
     found: dict[str, tuple[list[object], Item]] = {}
     wrong: list[tuple[str, str]] = []
 
-    def add(values: Mapping[str, str], path: str) -> None:
-        (item,) = _typed([Item(values=values)], params)
+    def add(values: Mapping[str, str], path: str, *, is_expected: bool) -> None:
+        (item,) = _typed([Item(values=values, is_expected=is_expected)], params)
         try:
             texts = {name: item.given_for(name) for name in values}
             keys = [_sort_key(params[name].convert([text])) for name, text in texts.items()]
@@ -225,12 +226,13 @@ def _read_files(
         else:
             found.setdefault(item.text, (keys, item))
 
-    for item in upstream:
-        add(item.values, item.text)
-    for path in paths:
+    for path, is_expected in paths.items():
         match = shape.fullmatch(path)
         if match is not None:
-            add({pattern.whole: path} if pattern.whole else match.groupdict(), path)
+            values = {pattern.whole: path} if pattern.whole else match.groupdict()
+            add(values, path, is_expected=is_expected)
+    for item in upstream:
+        add(item.values, item.text, is_expected=True)
     problems = []
     if wrong:
         problems.append(_passed_over(tool, wrong))

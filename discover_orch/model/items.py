@@ -88,11 +88,12 @@ def read_period(text: str) -> Period | None:
 class Item(Struct, frozen=True, kw_only=True):
     """The values of one item by name, as they are typed. `given` are the texts that become the arguments of `run()`,
     where these are others: of a period its begin. `end` is when its period is over, in seconds since 1970; 0 for what
-    is no period of a range."""
+    is no period of a range. `is_expected`: it comes from a file that is not there yet, and that another tool makes."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
     end: float = 0.0
+    is_expected: bool = False
 
     @property
     def text(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from math import isfinite
 
 from discover_orch.config.project import Project
@@ -13,10 +12,10 @@ from discover_orch.model import documents
 from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.documents import Value
-from discover_orch.model.items import item_text, noun_of, tool_name, tool_of
+from discover_orch.model.items import item_text, tool_name, tool_of
 from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
 from discover_orch.planning.parallel import Waits
-from discover_orch.planning.param_values import EACH, BoundArgument
+from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import ALL_SELECTED, Plan, Step
 from discover_orch.render.style import (
     Style,
@@ -37,18 +36,23 @@ _UNKNOWN: Mapping[str, Freshness] = {}
 
 
 def plan_text(
-    plan: documents.Plan, style: Style, *, intro: str = "", verbose: bool = False, jobs: int = 1
+    plan: documents.Plan,
+    style: Style,
+    *,
+    names: Sequence[str],
+    intro: str = "",
+    verbose: bool = False,
+    jobs: int = 1,
 ) -> str:
     """One line per step with its reason and freshness; `verbose` adds parameters and the origins of their values.
-    `intro` says how the plan came about."""
+    `names` are those of the tools, and `intro` says how the plan came about."""
     plan = shown(plan)
     out = [shown(intro)] if intro else []
     workers = f" with {jobs} workers" if jobs > 1 else ""
     noun = "step" if any(item_text(step.module) for step in plan.steps) else "tool"
     heading = f"would run {count(len(plan.steps), noun)}{workers}, in this order:"
-    names = _step_names(plan.steps)
     if len(names) < len(plan.steps):
-        heading += f" {names_text(names, MOST_FRESH)}"
+        heading += f" {names_text(shown(names), MOST_FRESH)}"
     out.append(wrap(heading, style, "  "))
     rows: list[Sequence[str] | str] = []
     items = Counter(tool_of(step.module) for step in plan.steps)
@@ -71,21 +75,6 @@ def plan_text(
         fresh = names_text(fold_items(plan.fresh), MOST_FRESH)
         out.append(wrap(f"fresh: {fresh}", style, "       "))
     return "\n".join(out) + "\n"
-
-
-def _step_names(steps: Sequence[documents.Step]) -> list[str]:
-    """The names of the tools, with several items of one tool as `clean (60 days)`."""
-    found = []
-    for _, group in groupby(steps, key=lambda step: tool_of(step.module)):
-        first, *more = group
-        number, params = (
-            1 + len(more),
-            [name for name, one in first.params.items() if one.origin == EACH],
-        )
-        found.append(
-            f"{_tool_name(first)} ({number:,} {noun_of(params, number)})" if more else first.name
-        )
-    return found
 
 
 def _tool_name(step: documents.Step) -> str:

@@ -45,14 +45,16 @@ def _count_items(steps: Sequence[Step]) -> ItemsOfTool:
 
 
 def step_names(steps: Iterable[Step]) -> list[str]:
-    """The names of the tools, with several items of one tool as `clean (60 days)`."""
+    """The names of the tools, with several items of one tool as `clean (60 days)`, or as `clean (about 60 days)` where
+    files of some are not there yet."""
     found = []
     for _, group in groupby(steps, key=lambda one: one.tool.source_module):
         first, *more = group
         found.append(first.tool.name)
         if more:
             items = _count_items([first, *more])
-            found[-1] = f"{items.name} ({items.counted})"
+            about = "about " if any(one.tool.item.is_expected for one in (first, *more)) else ""
+            found[-1] = f"{items.name} ({about}{items.counted})"
     return found
 
 

@@ -121,7 +121,7 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
     ),
     "listing_text": lambda text, style: listing_text(listing_of(text), style, verbose=True),
     "plan_text": lambda text, style: plan_pages.plan_text(
-        filled(documents.Plan, text), style, intro=text, verbose=True
+        filled(documents.Plan, text), style, names=[text], intro=text, verbose=True
     ),
     "settings_text": lambda text, style: plan_pages.settings_text(
         Registry(), filled(Project, text, origins={"packages": text}), style
