@@ -57,6 +57,7 @@ def wrap_methods() -> None:
     report("cursor duplicate", lambda log, *_: setattr(log, "uses_other_connection", True))
     report(FETCHES, lambda log, conn, *_: log.open.discard(id(conn)))
     report("commit", lambda log, *_: setattr(log, "has_committed", True))
+    report("close __exit__", lambda log, conn, *_: log.on_close(conn))
 
 
 def _wrap(owner: Any, name: str, run: Callable[..., Any]) -> None:

@@ -51,8 +51,9 @@ ENDED_RUN = "ended the transaction of the whole run"
 class DuckdbTransaction(DriverTransaction):
     """On DuckDB's own connection."""
 
-    def __init__(self, conn: Any) -> None:
+    def __init__(self, conn: Any, *, managed: bool) -> None:
         super().__init__(conn, conn)
+        self._is_managed = managed
         self._is_begun = self._has_found_open = False
         self._is_kept_open = False  # with what earlier tools have written
         #: What the connection had before the tool: temporary tables and databases.
@@ -60,10 +61,11 @@ class DuckdbTransaction(DriverTransaction):
 
     def attach(self) -> None:
         """What `get_connection()` has written stays, whatever becomes of the tools."""
-        self._try_to_end(_commit)
+        if self._is_managed:
+            self._try_to_end(_commit)
 
     def begin(self) -> None:
-        if self.is_closed():
+        if not self._is_managed or self.is_closed():
             return
         self._has_found_open = self._try_to_end(_rollback)
         self._before = self._find(TEMPORARY), self._find(DATABASES)
@@ -122,7 +124,12 @@ class DuckdbTransaction(DriverTransaction):
         self.restore_connection()
         self._is_kept_open = True
 
+    def has_uncommitted_writes(self) -> bool | None:
+        return None if self._is_begun else False
+
     def may_have_kept_writes(self) -> bool:
+        if not self._is_managed:
+            return True
         return self._is_begun and not self.is_closed() and self._read_state() == ENDED
 
     def is_closed(self) -> bool:
@@ -188,9 +195,9 @@ class DuckdbDatabase(Database):
     is_known = True
 
     def open_transaction(self, mode: str) -> Transaction:
-        if self.outer is not self.conn or mode == "none":
+        if self.outer is not self.conn:
             return super().open_transaction(mode)
-        return DuckdbTransaction(self.conn)
+        return DuckdbTransaction(self.conn, managed=mode != "none")
 
     def open_log(self, note_attach: Note, is_interrupted: Test = None) -> TableLog | None:
         wrap_methods()

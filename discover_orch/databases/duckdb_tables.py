@@ -203,6 +203,12 @@ class DuckdbLog(TableLog):
             is_read_only = all(one.kind in READS and not one.is_unclear for one in done)
             self.after_error(is_read_only and not self.has_unknown)
 
+    def on_close(self, conn: Any) -> None:
+        """What there is now is what the tool has left."""
+        if conn is self.conn:
+            self.forget()
+            self._latest(conn)
+
     def forget(self, *, keeps_macros: bool = False) -> None:
         """Names may mean something else from now on."""
         self._by_text.clear()

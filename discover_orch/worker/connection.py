@@ -96,6 +96,7 @@ class ToolConnection:
         self._is_run_over = False
         self._attempts: list[Attempt] = []  # that are recorded at the end of the run
         self._left: list[Attempt] = []  # that are recorded after the commit
+        self._owed: list[Attempt] = []  # that could not be recorded yet
 
     def attach(self, conn: Any, *, has_memory: bool) -> None:
         """A new connection has been opened."""
@@ -259,7 +260,7 @@ class ToolConnection:
             self.memory.add(attempt)
             self.record = attempt.name
         except CannotKeep as error:
-            self.memory = None
+            self.memory, self.record = None, ""
             self._warn_once(
                 f"what orch remembers of the tools cannot be kept in the database, only in .orch: {error}",
                 'let orch make and write the table orch_memory, or set memory = "local"',
@@ -305,11 +306,12 @@ class ToolConnection:
             else:
                 self.transaction.add_record = partial(self._record, attempt)
         notes = self._finish(keep)
-        has_written = tables is not None and tables.has_written
-        if attempt is not None and keep and self._commits_by_itself and has_written:
-            self._record_afterwards(attempt)
         if keep and is_uncommitted and LOST_BY_CLOSING in notes:
             raise WritesLost(NOT_COMMITTED)
+        if not is_owner:
+            has_writes = tables is None or tables.has_written or tables.may_have_committed
+        if attempt is not None and keep and has_writes and not self.record:
+            self._record_afterwards(attempt)
         if tables is not None and tables.uses_other_connection and is_owner:
             hints = [DUCKDB_CURSOR] if tables.dialect == "duckdb" else []
             return [SECOND_CONNECTION, *hints, *notes]
@@ -318,9 +320,29 @@ class ToolConnection:
         return notes
 
     def _record_afterwards(self, attempt: Attempt) -> None:
-        """In a transaction of its own, unless the tool has left one open."""
-        if self.memory is not None and not self._is_closed() and self.memory.database.is_idle():
-            self._add(attempt)
+        """In a transaction of its own. If the tool has closed the connection or left a transaction open, later: until
+        then the database has no record of this success, and a run that is killed leaves the tool stale."""
+        if self.memory is not None:
+            self.record = attempt.name
+            self._owed.append(attempt)
+            self.record_owed()
+
+    def owes_on_closed(self) -> bool:
+        """Whether a new connection is needed for what could not be recorded."""
+        return bool(self._owed) and self._is_closed()
+
+    def record_owed(self) -> None:
+        """What could not be recorded, if that is possible now."""
+        if self._owed and self.is_idle() and self.memory is not None:
+            owed, self._owed = self._owed, []
+            with self.memory.database.transaction():
+                for attempt in owed:
+                    self._add(attempt)
+
+    def is_idle(self) -> bool:
+        """Whether the connection is open, and no transaction is."""
+        memory = self.memory
+        return memory is not None and not self._is_closed() and memory.database.is_idle()
 
     def _is_closed(self) -> bool:
         return self.transaction is None or self.transaction.is_closed()

@@ -154,11 +154,22 @@ class Resources:
         records = memory.read(order.project, order.known)
         return Answer(has_lock=has_lock, holder=holder, records=records)
 
+    def record_owed(self) -> None:
+        """Records the success of the step that has just ended if it has closed the connection."""
+        if self._connection.owes_on_closed():
+            self.open([CONN])
+            self._connection.record_owed()
+
     def store_records(self, project: str, records: tuple[SuccessRecord, ...]) -> None:
         """Keeps in the database what is remembered of these successes, if this worker has used it."""
-        if self._connection.memory is not None:
-            self.open([CONN])  # anew where a tool or the database has closed it
-        if (memory := self._connection.memory) is not None:
+        connection = self._connection
+        if connection.memory is None:
+            return
+        if not connection.is_idle() and any(one.name == CONN for one in self._stack):
+            self._drop_connection()
+        self.open([CONN])
+        connection.record_owed()
+        if records and (memory := connection.memory) is not None:
             memory.store(project, records)
 
     def take_record(self) -> str:

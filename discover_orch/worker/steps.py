@@ -164,8 +164,7 @@ class Worker:
             elif isinstance(order, Finish):
                 if order.commits:
                     self._commit_run()
-                if order.records:
-                    self._store(order.records)
+                self._store(order.records)
                 break
         self._finish(is_asked=isinstance(order, Finish))
 
@@ -223,6 +222,8 @@ class Worker:
             seen, tables = self._observe(loaded)
             if error is not None and self._observer.setuid and not error.hint:
                 error = replace(error, hint=_no_rights_hint(self._observer.setuid, order.path))
+            with contextlib.suppress(Exception):  # then the next step cannot open it either
+                self._resources.record_owed()
             self._resources.close_for_others()
             self._channel.exit_if_closed()
             self._debugger.end_step()

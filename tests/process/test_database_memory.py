@@ -306,6 +306,69 @@ def test_a_copy_of_a_database_has_its_memory_where_both_are_known(
         assert "all 4 tools are fresh" in orch("run", "--changed", "--database", url).out
 
 
+NONE = 'ORCH = {"transaction": "none"}'
+ENDINGS = {
+    "commits": ("", "conn.commit(); conn.execute('insert into t values (2)')"),
+    "closes": ("", "conn.commit(); conn.close()"),
+    "none": (NONE, "conn.commit()"),
+    "none, closes": (NONE, "conn.commit(); conn.close()"),
+    "none, goes on": (NONE, "conn.commit(); begin(conn)"),
+    "autocommit": ("", ""),
+}
+CONNECT = {
+    "sqlite": "import sqlite3; return sqlite3.connect('data.db', isolation_level=None)",
+    "postgres": "import psycopg; return psycopg.connect('{}', autocommit=True)",
+    "duckdb": "import duckdb; return duckdb.connect('d.duckdb')",
+}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "duckdb"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_tool_that_commits_by_itself_is_remembered_too(
+    project: Project, tmp_path: Path, new_postgres: Callable[[], str], kind: str, ending: str
+) -> None:
+    """What another checkout has made of its table since is not taken for its own."""
+    url = {"sqlite": "sqlite:///data.db", "duckdb": "duckdb:///d.duckdb"}.get(
+        kind
+    ) or new_postgres()
+    tag, end = ENDINGS[ending]
+    make = f"""
+    STAGE = "s"
+    {tag}
+    def begin(conn):
+        if {kind == "duckdb"}:
+            conn.begin()
+        conn.execute("insert into t values (3)")
+    def run(conn):
+        conn.execute("drop table if exists t")
+        conn.execute("create table t as select 1 as x")
+        {end}
+    """
+    settings = f"database = '{url}'\nproject = 'p'\ntable_version_rows = 0\n"
+    files = {"orch.toml": settings, "src/make.py": make}
+    if ending == "autocommit":
+        connect = CONNECT[kind].format(url)
+        files["orchconf.py"] = f"def get_connection(): {connect}\n"
+        files["orch.toml"] = settings.partition("\n")[2]
+    root = project(files)
+    assert run_orch(root, "run").code == 0
+    made = query(root, url, "select x from t")
+    assert recorded(root, url) == [("src.make", 1)]
+    memory = tmp_path / "memory of the first checkout"
+    shutil.move(root / ".orch", memory)
+    shown = run_orch(root, "run", "--changed")
+    assert ending == "autocommit" or "nothing to run" in shown.out, shown.text
+    write_files(root, {"src/make.py": make.replace("select 1", "select 9")})
+    assert run_orch(root, "run", "--changed").code == 0
+    assert query(root, url, "select x from t")[0] == (9,)
+    shutil.rmtree(root / ".orch")
+    shutil.move(memory, root / ".orch")
+    write_files(root, {"src/make.py": make})
+    shown = run_orch(root, "run", "--changed")
+    assert "1 passed" in shown.out, shown.text
+    assert query(root, url, "select x from t") == made
+
+
 def test_a_checkout_that_has_fewer_runs_makes_anew_what_was_changed_by_hand(
     project: Project, tmp_path: Path, new_postgres: Callable[[], str]
 ) -> None:
