@@ -326,14 +326,18 @@ def _build_records(
 
 
 def _with_steps(start: RunBegan, added: StepsRecorded) -> RunBegan:
-    """Before the tools that do not run."""
-    at = len(start.modules) - len(start.fresh_stages)
-    modules = tuple(one.module for one in added.plan)
+    """In the order of the pipeline, before the tools that do not run."""
+    names = dict(zip(start.modules, start.tools, strict=True))
+    names |= {one.module: name for one, name in zip(added.plan, added.tools, strict=True)}
+    fresh = start.modules[len(start.modules) - len(start.fresh_stages) :]
+    places = {module: place for place, module in enumerate(added.order)}
+    planned = sorted(names.keys() - {*fresh}, key=lambda one: places.get(one, len(places)))
+    modules = (*planned, *fresh)
     return replace(
         start,
         plan=(*start.plan, *added.plan),
-        modules=(*start.modules[:at], *modules, *start.modules[at:]),
-        tools=(*start.tools[:at], *added.tools, *start.tools[at:]),
+        modules=modules,
+        tools=tuple(names[one] for one in modules),
         sources={**start.sources, **added.sources},
         order=added.order,
     )
