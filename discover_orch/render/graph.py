@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from discover_orch.discovery.registry import Registry
+from discover_orch.model.dataflow import Dataflow, merge_flows
 from discover_orch.model.documents import GraphStage, GraphTool, Used, list_used
 from discover_orch.model.items import FilePattern, as_glob, tool_of
 from discover_orch.model.table_keys import shown_table
@@ -92,9 +93,15 @@ def folded_files(files: Sequence[str], most: int) -> list[str]:
     return [*(text for text, _ in shown[:most]), *more]
 
 
+def _flow_of(registry: Registry, module: str) -> Dataflow:
+    """Of a tool with items what these use, less what withdrawn ones have used."""
+    steps = {key: registry.flows[key] for key in registry.steps.get(module, ())}
+    return merge_flows(steps, tool_of)[module] if steps else registry.by_tool.flows[module]
+
+
 def _tool(registry: Registry, module: str, freshness: Mapping[str, Freshness]) -> GraphTool:
     whole = registry.by_tool
-    tool, flow = whole.tools[module], whole.flows[module]
+    tool, flow = whole.tools[module], _flow_of(registry, module)
     before = dict.fromkeys((*whole.before.get(module, ()), *whole.flow.get(module, ())))
     own = as_glob(tool.each.pattern) if isinstance(tool.each, FilePattern) else ""
     files = [path for path in flow.files_read if path != own] or flow.files_read

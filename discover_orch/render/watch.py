@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from discover_orch.model.items import item_text
 from discover_orch.render.style import (
     Style,
     arrow,
@@ -100,7 +101,9 @@ def _changed(event: ChangesFound, style: Style) -> str:
     blocked = named(f"blocked by {blockers}", [*event.blocked])
     left = named("stale, but not run", event.left)
     stays = named("still stale afterwards", event.stays_stale)
-    gone = named("removed", event.gone)
+    withdrawn = [name for name in event.gone if item_text(name)]
+    removed = [name for name in event.gone if not item_text(name)]
+    gone = "; ".join(filter(None, (named("removed", removed), named("withdrawn", withdrawn))))
     if event.action == "none" and event.during_run and event.tools:
         parts = ["the current run will use it", gone]
     elif event.tools:
