@@ -80,7 +80,7 @@ def place_steps(
         key: dataflow_of(tool, known.get(key)) if tool.item.values else registry.flows[key]
         for key, tool in tools.items()
     }
-    written = Written(flows.values())
+    written = Written(flows.values(), flows)
     readers = edges(flows, written)
     flow = find_upstream(order, flows, readers, written)
     partners = _find_partners(registry, steps)

@@ -355,7 +355,7 @@ def find_upstream(
             module: replace(flow, tables_written=flow.tables_filled)
             for module, flow in flows.items()
         }
-        written = Written(flows.values())
+        written = Written(flows.values(), flows)
         readers = edges(flows, written)
     return upstream(order, flows, readers, written)
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import fnmatch
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.dataflow import Dataflow, union
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.table_keys import WHOLE, acting_name, named_table
+
+#: More items of one tool that write the same are one writer.
+MOST_ITEMS = 10
 
 
 def edges(
@@ -34,7 +39,7 @@ def edges(
         return {}
     found = {}
     for number, (tool, flow) in enumerate(flows.items()):
-        writers = written.writers_for(flow)
+        writers = written.members_of(written.writers_for(flow), number)
         writers.discard(number)
         if writers:
             found[tool] = tuple([tools[one] for one in sorted(writers)])
@@ -55,6 +60,7 @@ def upstream(
     that read the list of tables is downstream of those that create or drop one. A tool does not write what it keeps.
     """
     removed = Written(Dataflow(writes=flow.removed) for flow in flows.values())
+    numbers_of = {tool: number for number, tool in enumerate(flows)}
     if not (written or removed):
         return {}
     place = {tool: number for number, tool in enumerate(order)}
@@ -65,7 +71,7 @@ def upstream(
         numbers = written.other_writers(flow)
         if removed:
             numbers |= removed.writers_for(flow) | removed.other_writers(flow)
-        others = {places[number] for number in numbers}
+        others = {places[one] for one in written.members_of(numbers, numbers_of[tool])}
         others.update([place[other] for other in readers.get(tool, ())])
         if earlier := sorted([one for one in others if one < here]):
             found[tool] = tuple([order[one] for one in earlier])
@@ -128,9 +134,18 @@ def _can_lie_in(literal: str, folder: str) -> bool:
 
 
 class Written:
-    """Which flows, by number, write a path or table, so that a reader need not be compared with each writer."""
+    """Which flows, by number, write a path or table, so that a reader need not be compared with each writer.
 
-    def __init__(self, flows: Iterable[Dataflow]) -> None:
+    Many items of one tool that write a table, or into a folder, are one number behind those of the flows: else each of
+    10,000 items would be compared with each other one.
+    """
+
+    def __init__(self, flows: Iterable[Dataflow], keys: Iterable[str] = ()) -> None:
+        """`keys` are those of the steps with these flows, where some are items."""
+        self._members: list[list[int]] = []  # the items of each tool
+        self._tool_of: dict[int, int] = {}  # of an item, the index of its tool
+        self._place: dict[int, int] = {}  # of an item, its place among those of its tool
+        self._count = self._group(keys)
         self._tables: dict[str, list[int]] = {}
         self._changed: dict[str, list[int]] = {}  # of the tables, those that do more than insert
         self._appended: dict[str, list[int]] = {}
@@ -165,6 +180,11 @@ class Written:
         for folder, inside in self._inside.items():
             for holder in _with_holders(folder):
                 self._below.setdefault(holder, set()).update(inside)
+        for tables in (self._tables, self._changed, self._created):
+            tables.update({table: self._fold(numbers) for table, numbers in tables.items()})
+        for folders in (self._inside, self._below):
+            folders.update({folder: {*self._fold(inside)} for folder, inside in folders.items()})
+        self._making = self._fold(self._making)
         self._literals = sorted(self._globs)
         self._names: list[str] = []
         self._holding: dict[str, set[int]] = {}
@@ -172,6 +192,44 @@ class Written:
 
     def __bool__(self) -> bool:
         return bool(self._tables or self._paths)
+
+    def _group(self, keys: Iterable[str]) -> int:
+        tools: dict[str, list[int]] = {}
+        count = 0
+        for number, key in enumerate(keys):
+            count = number + 1
+            if item_text(key):
+                members = tools.setdefault(tool_of(key), [])
+                self._place[number] = len(members)
+                members.append(number)
+        self._members = [*tools.values()]
+        for tool, members in enumerate(self._members):
+            self._tool_of.update(dict.fromkeys(members, tool))
+        return count
+
+    def _fold(self, numbers: Collection[int]) -> list[int]:
+        """With one number for many items of a tool."""
+        if len(numbers) <= MOST_ITEMS or not self._members:
+            return [*numbers]
+        counts = Counter(self._tool_of[one] for one in numbers if one in self._tool_of)
+        many = {tool for tool, count in counts.items() if count > MOST_ITEMS}
+        others = [one for one in numbers if self._tool_of.get(one) not in many]
+        return [*others, *(self._count + tool for tool in sorted(many))]
+
+    def members_of(self, numbers: set[int], own: int) -> set[int]:
+        """The flows that these numbers stand for, as they concern the one with the number `own`: of the items of its
+        own tool the one before it, which stands for all."""
+        tools = [one - self._count for one in numbers if one >= self._count]
+        if not tools or not self._members:
+            return numbers
+        found = {one for one in numbers if one < self._count}
+        for tool in tools:
+            members = self._members[tool]
+            if self._tool_of.get(own) == tool:
+                place = self._place[own]
+                members = members[max(0, place - 1) : place]
+            found.update(members)
+        return found
 
     def writers_for(self, flow: Dataflow) -> set[int]:
         found: set[int] = set()

@@ -80,7 +80,7 @@ def runs_alone(tool: Tool, has_known_use: Callable[[Tool], bool]) -> bool:
 def find_conflicts(number: Mapping[str, int], registry: Registry) -> list[set[int]]:
     """For each step the earlier ones with which it shares a file or table that either writes."""
     flows = {module: registry.flows.get(module, NO_DATAFLOW) for module in number}
-    written = flow_edges.Written(flows.values())
+    written = flow_edges.Written(flows.values(), flows)
     readers = flow_edges.edges(flows, written)
     found: list[set[int]] = [set() for _ in number]
     for module, others in flow_edges.upstream([*number], flows, readers, written).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
 
@@ -46,6 +46,46 @@ class Writer(Struct, frozen=True):
         return seq == self.write.seq or self.write.seq < seq < self.ended
 
 
+class _Alike:
+    """The writes of one thing, from one place and of one kind, by module: of a table all items of a tool have one
+    place, and 10,000 items ask who wrote last. `last` is the one with the highest number, `marked` those that may be
+    asked for by `find_anew`."""
+
+    __slots__ = ("last", "marked", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Writer] = {}
+        self.marked: dict[str, Writer] = {}
+        self.last: Writer | None = None
+
+    def add(self, row: Writer) -> None:
+        self.rows[row.module] = row
+        if row.write.anew or row.write.edited:
+            self.marked[row.module] = row
+        if self.last is None or row.write.seq > self.last.write.seq:
+            self.last = row
+
+    def remove(self, module: str) -> bool:
+        """Whether there was one."""
+        row = self.rows.pop(module, None)
+        self.marked.pop(module, None)
+        if row is self.last:
+            self.last = max(self.rows.values(), key=_number_of, default=None)
+        return row is not None
+
+    def last_before(self, until: Seq | None) -> Writer | None:
+        last = self.last
+        if until is None or last is None or last.write.seq < until:
+            return last
+        rows = (row for row in self.rows.values() if row.write.seq < until)
+        return max(rows, key=_number_of, default=None)
+
+
+#: The place of a writer, and whether it is made, only adds and only creates.
+_Kind = tuple[int, bool, bool, bool]
+_NO_ROWS: Mapping[_Kind, _Alike] = {}
+
+
 class Writers:
     """Who wrote what."""
 
@@ -58,7 +98,7 @@ class Writers:
     ) -> None:
         """Each result comes with the place of its tool. `foreign_write` finds when another program wrote to the
         database last: of tables that were written before, only `content_of` knows the content."""
-        self._rows: dict[Key, list[Writer]] = {}
+        self._rows: dict[Key, dict[_Kind, _Alike]] = {}
         self._left: dict[Key, None] = {}  # of some tool; others may make it
         self._foreign_write, self._content_of = foreign_write, content_of
         self._until: Seq | None = None
@@ -69,10 +109,11 @@ class Writers:
     def replace(self, place: int, before: ToolResult, now: ToolResult) -> None:
         """A tool has ended."""
         for key in before.writes:
-            rows = [row for row in self._rows.get(key, ()) if row.module != before.module]
-            if rows:
-                self._rows[key] = rows
-            else:
+            kinds = self._rows.get(key, {})
+            for kind, rows in [*kinds.items()]:
+                if rows.remove(before.module) and not rows.rows:
+                    del kinds[kind]
+            if not kinds:
                 self._rows.pop(key, None)
         self._add(place, now)
         if not self._left.keys().isdisjoint((*before.writes, *now.writes)):
@@ -88,7 +129,11 @@ class Writers:
         for key, write in result.writes.items():
             here = first if key.startswith("table:") else place
             row = Writer(key, here, result.module, write, ended, accepted)
-            self._rows.setdefault(key, []).append(row)
+            kind = (here, write.is_made, write.only_adds, write.only_creates)
+            kinds = self._rows.setdefault(key, {})
+            if (alike := kinds.get(kind)) is None:
+                alike = kinds[kind] = _Alike()
+            alike.add(row)
             if row.is_left_over:
                 self._left[key] = None
 
@@ -107,7 +152,8 @@ class Writers:
         return next(
             (
                 row
-                for row in self._find(key)
+                for _, alike in self._find_kinds(key)
+                for row in alike.marked.values()
                 if max(row.write.anew, row.write.edited) > since
                 and row.module != module
                 and tool_of(row.module) == tool_of(module)
@@ -121,7 +167,7 @@ class Writers:
         own. A table may still have the rows of an item that is no more."""
         found = {}
         for key in self._left:
-            rows = self._rows.get(key, ())
+            rows = self._rows_of(key)
             left = [row for row in rows if row.is_left_over]
             others = [row for row in rows if not row.is_left_over and row.place != GONE]
             if left and others and key.startswith("table:"):
@@ -141,20 +187,36 @@ class Writers:
 
     def of(self, key: Key) -> list[Writer]:
         """All who wrote what the key names. Unclear use of a database is use of each of its tables."""
-        found = self._find(key)
+        found = [row for _, alike in self._find_kinds(key) for row in alike.rows.values()]
         if self._until is None:
             return found
         return [row for row in found if row.write.seq < self._until]
 
-    def _find(self, key: Key) -> list[Writer]:
+    def _rows_of(self, key: Key) -> list[Writer]:
+        kinds = self._rows.get(key, _NO_ROWS)
+        return [row for alike in kinds.values() for row in alike.rows.values()]
+
+    def _find_kinds(self, key: Key) -> Iterator[tuple[_Kind, _Alike]]:
         rows = self._rows
         if not _is_table(key):
-            return rows.get(key, [])
+            yield from rows.get(key, _NO_ROWS).items()
+            return
         start = database_of(key)
         if key != start + WHOLE:
-            unclear = rows.get(start + WHOLE)
-            return rows.get(key, []) + unclear if unclear else rows.get(key, [])
-        return [row for one in self._tables.get(start, ()) for row in rows[one]]
+            yield from rows.get(key, _NO_ROWS).items()
+            yield from rows.get(start + WHOLE, _NO_ROWS).items()
+            return
+        for one in self._tables.get(start, ()):
+            yield from rows[one].items()
+
+    def _find_last(self, key: Key, concerns: Callable[[_Kind], bool]) -> Writer | None:
+        """The last writer of the kinds that count."""
+        rows = (
+            alike.last_before(self._until)
+            for kind, alike in self._find_kinds(key)
+            if concerns(kind)
+        )
+        return max((row for row in rows if row is not None), key=_number_of, default=None)
 
     @cached_property
     def _tables(self) -> Mapping[str, list[Key]]:
@@ -164,8 +226,11 @@ class Writers:
     @cached_property
     def of_several(self) -> list[Key]:
         """What more than one tool has written, without the lists of tables."""
-        rows = self._rows.items()
-        return [key for key, of in rows if len(of) > 1 and not is_table_list(key)]
+        return [
+            key
+            for key, kinds in self._rows.items()
+            if sum(len(alike.rows) for alike in kinds.values()) > 1 and not is_table_list(key)
+        ]
 
     def in_database(self, whole: Key) -> list[Key]:
         """The tables of which it is known that tools wrote them, for the key of all tables."""
@@ -173,9 +238,13 @@ class Writers:
 
     def is_log(self, key: Key) -> bool:
         """Whether all who are known to write the file or table only add to it, so that users may add to it too."""
-        rows = self.of(key)
-        made = [row for row in rows if row.place != GONE and row.write.is_made]
-        return all(row.write.only_adds or row.write.only_creates for row in made or rows)
+        kinds = [kind for kind, alike in self._find_kinds(key) if self._is_there(alike)]
+        made = [kind for kind in kinds if kind[0] != GONE and kind[1]]
+        return all(adds or creates for _, _, adds, creates in made or kinds)
+
+    def _is_there(self, alike: _Alike) -> bool:
+        """Whether one of these writes had ended by then."""
+        return alike.last_before(self._until) is not None
 
     def in_folder(self, folder: str) -> list[Key]:
         """The files directly in the folder that tools wrote or removed."""
@@ -196,24 +265,26 @@ class Writers:
     ) -> Writer | None:
         """The last writer of all, or of those from the place `since` on. `adds` is as of `maker`; the tool at the
         place `own` always counts."""
-        rows = [row for row in self.of(key) if row.place >= since]
-        if adds is not None:
-            rows = [
-                row for row in rows if row.place == own >= 0 or not is_unconcerned(adds, row.write)
-            ]
-        return max(rows, key=_number_of, default=None)
+
+        def concerns(kind: _Kind) -> bool:
+            place = kind[0]
+            return place >= since and (
+                adds is None or place == own >= 0 or not _is_unconcerned(adds, kind)
+            )
+
+        return self._find_last(key, concerns)
 
     def first(self, key: Key, adds: Write) -> Writer | None:
         """The tool that makes the thing first; `adds` is as of `maker`."""
-        rows = [
-            row
-            for row in self.of(key)
-            if row.place >= 0
-            and row.write.is_made
-            and not row.write.only_creates
-            and not is_unconcerned(row.write, adds)
-        ]
-        return min(rows, key=lambda row: row.place, default=None)
+        first: Writer | None = None
+        for kind, alike in self._find_kinds(key):
+            place, is_made, _, only_creates = kind
+            counts = place >= 0 and is_made and not only_creates and not _is_unconcerned(adds, kind)
+            rows = alike.rows.values() if counts and (first is None or place < first.place) else ()
+            first = next(
+                (row for row in rows if self._until is None or row.write.seq < self._until), first
+            )
+        return first
 
     def maker(
         self,
@@ -227,15 +298,17 @@ class Writers:
         """The last writer before `place`. `adds` is the write of a tool that does nothing else with the key: what only
         adds to it too is no concern of such a tool. With `fills`, a tool counts only if running it again makes the
         thing anew. `ever`: also one whose code does not write it any more."""
-        rows = [
-            row
-            for row in self.of(key)
-            if 0 <= row.place < place
-            and (ever or row.write.is_made)
-            and not (fills and row.write.only_creates)
-            and (adds is None or not is_unconcerned(adds, row.write))
-        ]
-        return max(rows, key=_number_of, default=None)
+
+        def concerns(kind: _Kind) -> bool:
+            at, is_made, _, only_creates = kind
+            return (
+                0 <= at < place
+                and (ever or is_made)
+                and not (fills and only_creates)
+                and (adds is None or not _is_unconcerned(adds, kind))
+            )
+
+        return self._find_last(key, concerns)
 
     def version(self, key: Key, writer: Writer) -> str | None:
         """The version that the writer left; None where it is not known."""
@@ -281,6 +354,7 @@ def _number_of(writer: Writer) -> Seq:
     return writer.write.seq
 
 
-def is_unconcerned(one: Write, other: Write) -> bool:
+def _is_unconcerned(one: Write, kind: _Kind) -> bool:
     """Whether neither writer minds the other: both only add, or one only creates what is not there."""
-    return (one.only_adds and other.only_adds) or one.only_creates or other.only_creates
+    _, _, only_adds, only_creates = kind
+    return (one.only_adds and only_adds) or one.only_creates or only_creates

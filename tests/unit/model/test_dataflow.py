@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.flow_edges import Written, edges, shared, upstream, without_updates
+from discover_orch.model.flow_edges import (
+    MOST_ITEMS,
+    Written,
+    edges,
+    shared,
+    upstream,
+    without_updates,
+)
 
 paths = st.lists(st.sampled_from(["a", "b", "a.csv", "ab"]), min_size=1, max_size=3).map("/".join)
 patterns = st.lists(
@@ -364,3 +371,24 @@ def test_tools_with_tens_of_thousands_of_files_are_compared_by_looking_up() -> N
     assert edges({"a": reader, "b": writer}) == {"a": ("b",)}
     both = replace(reader, writes=files)
     assert without_updates(both) == replace(both, reads=())
+
+
+def test_many_items_that_write_one_table_are_upstream_as_one_by_one_and_not_of_one_another() -> (
+    None
+):
+    def writes(count: int) -> dict[str, Dataflow]:
+        flow = Dataflow(tables_read=("t",), tables_written=("t",))
+        return {f"src.{tool} {one:02}": flow for tool in ("a", "b") for one in range(count)}
+
+    for count in (MOST_ITEMS, MOST_ITEMS + 1):
+        flows = {**writes(count), "src.c": Dataflow(tables_read=("t",))}
+        written = Written(flows.values(), flows)
+        found = upstream([*flows], flows, edges(flows, written), written)
+        of_a, of_b = ([key for key in flows if key.startswith(f"src.{one}")] for one in "ab")
+        assert found["src.c"] == (*of_a, *of_b)
+        for place, key in enumerate(of_b):
+            above = {*found[key]}
+            assert above.issuperset(of_a)
+            # Items in order have the one before them upstream, and by it all others.
+            assert above.isdisjoint(of_b[place:])
+            assert not place or of_b[place - 1] in above
