@@ -32,7 +32,7 @@ from discover_orch.model.errors import (
     did_you_mean,
     nearest,
 )
-from discover_orch.model.items import has_values, tool_name, tool_of
+from discover_orch.model.items import has_values, quoted, tool_name, tool_of
 from discover_orch.render.history import build_run, log_heading, log_text, runs_text
 from discover_orch.render.style import one_line
 from discover_orch.state.run_folders import (
@@ -85,7 +85,7 @@ def command(
     """
     values = take_values(given)
     if runs and tool is None and not runs[0].isdecimal():
-        tool, runs = " ".join(runs), ()
+        tool, runs = _join(runs), ()
     if len(runs) > 2:
         raise click.UsageError(f"expected at most two runs, got {len(runs)}")
     if limit is not None and (is_all or runs):
@@ -234,6 +234,12 @@ def _show_metrics(
         console.err(f"{one_line(name)} has not run in any recorded run\n")
 
 
+def _join(words: Sequence[str]) -> str:
+    """The tool and its item as they are shown: the shell has removed the quotes of a value with a space."""
+    tool, *item = words
+    return " ".join((tool, *(one if one.startswith('"') else quoted(one) for one in item)))
+
+
 def _find_tool(records: Iterable[RunRecord], word: str) -> tuple[str, str]:
     """Module and name of the tool that `word` means in the newest run that has one, or key and name of a step where it
     names an item too. It need not exist any more. Raises UsageError."""
@@ -329,7 +335,7 @@ def logs_command(
     """
     root = find_root(context.start, context.folder)[0]
     records = [read_run(root, run)] if run else [*read_records(root)]
-    record, started = _find_printed(records, " ".join(words), take_values(given), run)
+    record, started = _find_printed(records, _join(words), take_values(given), run)
     path = find_log(root, record.run, started.module)
     console = context.console
     if as_json:

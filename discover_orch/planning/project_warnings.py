@@ -17,6 +17,7 @@ from discover_orch.model import graph
 from discover_orch.model.conventions import ALL_STAGES, GLOB_CHARACTERS, OWN_OPTIONS, TOOL_SUFFIXES
 from discover_orch.model.database_url import is_in_memory
 from discover_orch.model.errors import Location, Problem, Severity, did_you_mean
+from discover_orch.model.items import tool_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning, check_dataflow, listed
 from discover_orch.planning.param_values import (
@@ -68,7 +69,7 @@ def check_stage_order(
 
 def check_retries(tools: Iterable[Tool], project: Project) -> tuple[Problem, ...]:
     """One warning for the tools whose `retries` do not count, because the run is one transaction."""
-    names = [tool.name for tool in tools if tool.retries]
+    names = [*dict.fromkeys(tool_name(one.name, one.module) for one in tools if one.retries)]
     if project.transaction != "run" or not names:
         return ()
     return (

@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from discover_orch.model.checks import CheckResult, checks_text
 from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.items import item_text, tool_name
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import clean, status_word
 from discover_orch.state.recorded_run import RunRecord, ToolRecord
@@ -34,13 +35,20 @@ def junit_text(record: RunRecord) -> str:
     for tool in record.tools:
         if tool.stage not in suites:
             suites[tool.stage] = _add(root, "testsuite", name=tool.stage)
-        case = _add_case(suites[tool.stage], tool.stage, tool.name, tool.duration or 0.0)
+        case = _add_case(suites[tool.stage], tool.stage, _name(tool), tool.duration or 0.0)
         if tool.status != "passed":
             _add_result(case, tool)
         for check in tool.checks:
             _add_check(suites[tool.stage], tool, check)
     _add_problems(root, record.errors)
     return _complete(root, record.started)
+
+
+def _name(tool: ToolRecord) -> str:
+    """`clean[2026-01-13]` for an item, as pytest names the cases of a test."""
+    if not tool.step.item:
+        return tool.name
+    return f"{tool_name(tool.name, tool.module)}[{item_text(tool.module)}]"
 
 
 def _add_result(case: Element, tool: ToolRecord) -> None:
@@ -68,7 +76,7 @@ def _add_result(case: Element, tool: ToolRecord) -> None:
 
 def _add_check(suite: Element, tool: ToolRecord, check: CheckResult) -> None:
     """A case of its own; one that only warns has passed, with what it found as its output."""
-    case = _add_case(suite, tool.stage, f"{tool.name}: {check.name}", 0.0)
+    case = _add_case(suite, tool.stage, f"{_name(tool)}: {check.name}", 0.0)
     text = checks_text([check])
     if check.status == "failed":
         _add(case, "failure", text, type="check", message=check.message[:LONGEST_MESSAGE])

@@ -1,7 +1,8 @@
 """A recorded run as OpenLineage events, one JSON object a line: which tables and files each tool was seen to read and
 write.
 
-Each attempt of a tool is a run of its own, with the run of orch as its parent. The same run always has the same ids.
+Each attempt of a tool, or of one of its items, is a run of the job that is the tool, with the run of orch as its
+parent. The same run always has the same ids.
 Datasets are named as https://openlineage.io/docs/spec/naming says. It has no rule for SQLite and DuckDB: there the
 namespace is the kind of database and the file. The schema is version 2-0-2.
 """
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 
 from discover_orch.execution.run_events import utc_text
 from discover_orch.model.errors import Failure
+from discover_orch.model.items import tool_of
 from discover_orch.model.observation import MADE, WRITTEN, Kind, Observation
 from discover_orch.render.problems import failure_reason
 from discover_orch.render.style import json_text
@@ -85,6 +87,7 @@ class Lineage(Struct, frozen=True, kw_only=True):
             job = {"namespace": self.namespace, "name": self._name}
             own = {"run": {"runId": self._id()}, "job": job}
             facets |= self._facet("parent", {**own, "root": own})
+            facets |= self._item_facet(tool)
         if seen is not None and one is not None and one.error is not None:
             facets |= self._facet("errorMessage", _error(one.error))
         seen = seen or _NOTHING
@@ -121,13 +124,27 @@ class Lineage(Struct, frozen=True, kw_only=True):
         facets = self._facet("jobType", about)
         if tool and tool.step.doc:
             facets |= self._facet("documentation", {"description": tool.step.doc})
-        name = f"{self._name}.{tool.module}" if tool else self._name
+        module = tool and (tool_of(tool.module) if tool.step.item else tool.module)
+        name = f"{self._name}.{module}" if tool else self._name
         return {"namespace": self.namespace, "name": name, "facets": facets}
 
     def _facet(self, name: str, fields: Mapping[str, object]) -> dict[str, object]:
         kind = _FACETS[name].partition("/")[2]
         schema = f"{_SPEC}/facets/{_FACETS[name]}.json#/$defs/{kind}"
         return {name: {"_producer": self._producer, "_schemaURL": schema, **fields}}
+
+    def _item_facet(self, tool: ToolRecord) -> dict[str, object]:
+        """The values of the item, in a facet of our own."""
+        if not tool.step.item:
+            return {}
+        schema = f"{self._producer}#item"
+        return {
+            "orch_item": {
+                "_producer": self._producer,
+                "_schemaURL": schema,
+                "values": tool.step.item,
+            }
+        }
 
     def _datasets(
         self, seen: Observation, files: Sequence[Kind], tables: Sequence[Kind]

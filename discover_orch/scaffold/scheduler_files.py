@@ -16,9 +16,10 @@ from functools import partial
 from discover_orch.discovery.registry import uses_get_connection
 from discover_orch.model.database_url import find_file
 from discover_orch.model.errors import UsageError
+from discover_orch.model.items import as_glob, tool_of
 from discover_orch.planning.project_view import ProjectView, select_targets
 from discover_orch.scaffold.file_changes import read_file, read_text
-from discover_orch.state.flow_lock import OUTSIDE
+from discover_orch.state.flow_lock import OUTSIDE, kind_of
 from discover_orch.state.git_files import find_repository
 
 #: How often: as cron says it, and as systemd does.
@@ -103,11 +104,21 @@ def _find_made(view: ProjectView, targets: Sequence[str]) -> list[str]:
     could bring back an old version of one that is in the repository."""
     chosen = select_targets(view, targets).tools if targets else view.registry.order
     registry = view.registry
-    made = {path for one in chosen for path in registry.flows[one].writes if path != OUTSIDE}
-    paths = {*made, *(path for one in chosen for path in registry.tools[one].outputs)}
+    made: set[str] = set()
+    for one in chosen:
+        tool, written = registry.tools[one], {*registry.flows[one].writes} - {OUTSIDE}
+        if not tool.item.values:
+            made |= {*written, *tool.outputs}
+            continue
+        # Of items also the files of those to come, which no repository has.
+        outputs = registry.by_tool.tools[tool_of(one)].outputs
+        made.update(map(as_glob, outputs))
+        made |= {
+            kind_of(path) if "/" in path else path for path in written.difference(tool.outputs)
+        }
     if not uses_get_connection(registry, view.project):
-        paths.add(find_file(view.project.database))
-    named = [one for one in sorted(paths) if one and one.isprintable() and not os.path.isabs(one)]
+        made.add(find_file(view.project.database))
+    named = [one for one in sorted(made) if one and one.isprintable() and not os.path.isabs(one)]
     return [".orch", *named]
 
 
