@@ -31,10 +31,9 @@ from discover_orch.planning.dataflow_checks import (
 from discover_orch.staleness.current_inputs import CurrentState
 from discover_orch.staleness.input_versions import meets_input, read_mark
 from discover_orch.staleness.known_flow import find_known_flows
-from discover_orch.staleness.left_over import build_test, with_readers
+from discover_orch.staleness.left_over import build_test, find_left_over, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import reason_sentence
-from discover_orch.staleness.rule import find_left_over
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,

@@ -1,17 +1,17 @@
 """What is left over: files and tables that a tool made and its last success neither made nor looked at, and what tools
-made that no longer exist.
+made that no longer exist; and which tools are stale because of that.
 
 Pure: whether a thing is still there is for the caller to find out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.items import tool_of
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.table_keys import (
     database_of,
     is_all_tables,
@@ -21,8 +21,9 @@ from discover_orch.model.table_keys import (
     table_name,
 )
 from discover_orch.staleness.input_versions import meets_input
-from discover_orch.staleness.tool_result import Key, ToolResult, used_files
-from discover_orch.staleness.writers import Writer
+from discover_orch.staleness.rule import MarkOf, Reason, find_acting
+from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, ToolResult, used_files
+from discover_orch.staleness.writers import GONE, Writer, Writers
 
 
 class LeftOver(Struct, frozen=True, kw_only=True):
@@ -83,3 +84,52 @@ def with_readers(
         LeftOver(key=key, module=module, readers=tuple(readers[key]))
         for key, module in makers.items()
     ]
+
+
+def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, list[Reason]]:
+    """The tools that must run again because of tools that no longer exist: the first writer of what one of these has
+    written last, unless it was accepted since."""
+    found: dict[str, list[Reason]] = {}
+    for other in gone:
+        for key, write in other.writes.items():
+            if is_table_list(key):
+                continue
+            first = writers.first(key, write)
+            if first is not None and item_text(first.module) and item_text(other.module):
+                continue  # it may still have the rows of that item: they are left over
+            if first is not None and max(first.accepted, first.write.seq) < write.seq:
+                reason = Reason(key, by=other.module, seq=write.seq, how="gone")
+                found.setdefault(first.module, []).append(reason)
+    return found
+
+
+def find_left_over(
+    result: ToolResult,
+    writers: Writers,
+    mark_of: MarkOf,
+    is_left: Callable[[Writer], bool],
+    *,
+    reads_own: bool = False,
+) -> Iterator[Reason]:
+    """What the tool reads of what is left over: one reason for each tool that made such things, and one for each such
+    table that was dropped. Of a file the content says that. `is_left`: whether nothing else keeps what was written.
+    `reads_own`: the tool reads what its items before this one left in a table."""
+    success, left = result.success, writers.left_over
+    found: dict[str, list[Writer]] = {}
+    if success is None or not left:
+        return
+    used = {*used_files(success.inputs), *success.tables, *find_acting(result)}
+    for key in sorted(used & left.keys()):
+        last = left[key]
+        is_own = last.module == result.module
+        is_same = key.startswith("table:") and tool_of(last.module) == tool_of(result.module)
+        is_own |= is_same and not reads_own
+        if is_own or not is_left(last):
+            continue
+        if mark_of(key) != ABSENT:
+            found.setdefault(last.module, []).append(last)
+        elif key.startswith("table:") and table_name(key) not in success.flow.tables_missed:
+            yield Reason(key, then=EXISTS, now=ABSENT)
+    for module, (first, *more) in found.items():
+        how = "left by gone" if first.place == GONE else "left over"
+        yield Reason(first.key, by=module, seq=first.write.seq, how=how, more=len(more))

@@ -23,7 +23,7 @@ from discover_orch.model.table_keys import WHOLE, database_of
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.left_over import build_test
+from discover_orch.staleness.left_over import build_test, find_left_behind, find_left_over
 from discover_orch.staleness.memory import with_unended
 from discover_orch.staleness.reason_sentences import (
     WELL,
@@ -39,8 +39,6 @@ from discover_orch.staleness.rule import (
     Reason,
     compare,
     find_acting,
-    find_left_behind,
-    find_left_over,
     find_passed_on,
     find_unlike,
 )

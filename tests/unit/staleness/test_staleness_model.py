@@ -20,13 +20,12 @@ from msgspec.structs import replace
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.table_keys import table_name
 from discover_orch.staleness.adoption import Record, adopt
+from discover_orch.staleness.left_over import find_left_behind, find_left_over
 from discover_orch.staleness.result_updates import add_failure, add_success, cut_off, is_same_code
 from discover_orch.staleness.rule import (
     Judge,
     compare,
     find_edited,
-    find_left_behind,
-    find_left_over,
     find_unlike,
     with_saw,
     without_lost_writes,
