@@ -6,6 +6,7 @@ Lists folders; reads no file.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -203,6 +204,18 @@ def _given(text: str, param: Param | None) -> str:
 # Files.
 
 
+def find_key(tool: Tool, path: str) -> str:
+    """The key of the step whose item comes from this file; "" where the pattern of the tool does not match it."""
+    if not isinstance(tool.each, FilePattern):
+        return ""
+    match = matching(tool.each.pattern).fullmatch(path)
+    return "" if match is None else key_of(tool.module, Item(values=_values_of(tool.each, match)))
+
+
+def _values_of(pattern: FilePattern, match: re.Match[str]) -> dict[str, str]:
+    return {pattern.whole: match.string} if pattern.whole else match.groupdict()
+
+
 def _read_files(
     tool: Tool,
     pattern: FilePattern,
@@ -229,8 +242,7 @@ def _read_files(
     for path, is_expected in paths.items():
         match = shape.fullmatch(path)
         if match is not None:
-            values = {pattern.whole: path} if pattern.whole else match.groupdict()
-            add(values, path, is_expected=is_expected)
+            add(_values_of(pattern, match), path, is_expected=is_expected)
     for item in upstream:
         add(item.values, item.text, is_expected=True)
     problems = []

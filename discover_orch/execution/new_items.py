@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from discover_orch.discovery.items import find_files, find_key
 from discover_orch.execution.request import ReadyRun, with_new_items
 from discover_orch.model.errors import OrchError, Problem
-from discover_orch.model.items import FilePattern, matching, tool_of
+from discover_orch.model.items import FilePattern, tool_of
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.staleness.tool_result import Success
 from discover_orch.state.sealed_files import read_flows
@@ -25,9 +26,7 @@ class NewItems:
     def __init__(self, ready: ReadyRun, success_of: Callable[[str], Success | None]) -> None:
         self._ready, self._success_of = ready, success_of
         tools = ready.view.registry.by_tool.tools.values()
-        self._shapes = [
-            matching(one.each.pattern) for one in tools if isinstance(one.each, FilePattern)
-        ]
+        self._tools = [one for one in tools if isinstance(one.each, FilePattern)]
         self._makers: set[str] = set()  # tools that have made such files since the last look
         self._passed: list[str] = []
 
@@ -39,11 +38,17 @@ class NewItems:
             success = self._success_of(event.module)
         elif event.status not in ("failed", "unknown"):
             return
-        if success is None or not success.is_whole or self._is_any(success.flow.writes):
+        if success is None or not success.is_whole or self._has_new(success.flow.writes):
             self._makers.add(tool_of(event.module))
 
-    def _is_any(self, paths: tuple[str, ...]) -> bool:
-        return any(shape.fullmatch(path) for shape in self._shapes for path in paths)
+    def _has_new(self, paths: Iterable[str]) -> bool:
+        """Whether one of these files belongs to an item that the run does not have."""
+        known = self._ready.view.registry.tools
+        return any(
+            (key := find_key(tool, path)) and key not in known
+            for path in paths
+            for tool in self._tools
+        )
 
     def find(self, following: str | None) -> tuple[ReadyRun | None, tuple[Problem, ...]]:
         """The run with the items that there are now, before the step of `following` starts or, with None, at its end;
@@ -51,14 +56,18 @@ class NewItems:
         if not self._makers or (following is not None and tool_of(following) in self._makers):
             return None, ()
         self._makers.clear()
-        flows = read_flows(self._ready.view.project.root)
+        root = self._ready.view.project.root
+        patterns = [one.each.pattern for one in self._tools if isinstance(one.each, FilePattern)]
+        if not any(self._has_new(find_files(root, pattern)) for pattern in patterns):
+            return None, ()
+        flows = read_flows(root)
         for module in self._passed:
             if (success := self._success_of(module)) is not None:
                 flows[module] = success.flow
         try:
             ready = with_new_items(self._ready, flows)
         except OrchError as error:
-            self._shapes = []  # they would be refused again
+            self._tools = []  # they would be refused again
             return None, error.problems
         self._ready = ready or self._ready
         return ready, ()
