@@ -204,6 +204,12 @@ def _find_left_out(
     found = []
     for path, old in then.items():
         step = chosen.get(path)
+        if step is None and old.item:
+            message = (
+                f"{old.name} is left out: run {record.run} had it, and it is no longer an item"
+            )
+            found.append(build_warning("gone", message, "orch status says what is left over of it"))
+            continue
         if step is None:
             message = f"{path} is left out: run {record.run} had it, but it is no longer a tool of its targets"
             found.append(build_warning("gone", message, "orch list shows all tools"))
@@ -224,7 +230,8 @@ def _find_left_out(
 def _build_intro(
     record: RunRecord, passed: Mapping[str, Step], settled: list[str], plan: Plan
 ) -> str:
-    tools = f"{len(passed):,} {'tool' if len(passed) == 1 else 'tools'} passed"
+    noun = "step" if any(step.tool.item.values for step in passed.values()) else "tool"
+    tools = f"{len(passed):,} {noun}{'' if len(passed) == 1 else 's'} passed"
     said = ""
     if settled:
         verb = "is" if len(settled) == 1 else "are"
