@@ -71,6 +71,13 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple(name for name in self.tables_written if name not in self.tables_kept)
 
     @property
+    def tables_gone(self) -> tuple[str, ...]:
+        """The tables that it only drops, whether they were there or not."""
+        sought = less(self.tables_missed, less(self.tables_missed, self.tables_kept))
+        filled = (*self.tables_created, *self.tables_inserted)
+        return union(less(self.tables_dropped, filled), sought)
+
+    @property
     def files_read(self) -> tuple[str, ...]:
         """Declared and observed ones, for display."""
         return union(self.inputs, self.reads)

@@ -12,8 +12,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.model.dataflow import ITEM_PATHS, Dataflow, merge_flows, union
+from discover_orch.model.dataflow import ITEM_PATHS, Dataflow, less, merge_flows, union
 from discover_orch.model.items import Item, as_glob, item_text, tool_of, values_in
+from discover_orch.model.table_keys import is_object
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState
 from discover_orch.staleness.memory import rename_flows
@@ -41,16 +42,47 @@ def find_known_flows(
         for module, steps in own.items()
         if steps
     }
+    makers = _find_makers({**lock.flows, **seen})
     patterns = _find_patterns(registry, {**lock.flows, **seen}, flows)
     found = {}
     for module in sorted(wanted):
         if module in seen:
-            flow = _with_patterns(seen[module], patterns)
+            flow = _with_patterns(_without_followers(seen[module], makers), patterns)
             code = _find_loaded(own[module], results, present)
             found[module] = LockedTool(flow=flow, code=code)
         elif module in lock.tools:
             found[module] = lock.tools[module]
     return found
+
+
+def _find_makers(flows: Mapping[str, Dataflow]) -> dict[str, list[Dataflow]]:
+    """Who fills each table, or makes each object."""
+    found: dict[str, list[Dataflow]] = {}
+    for flow in flows.values():
+        for table in less(flow.tables_filled, flow.tables_dropped):
+            found.setdefault(table, []).append(flow)
+    return found
+
+
+def _without_followers(flow: Dataflow, makers: Mapping[str, Iterable[Dataflow]]) -> Dataflow:
+    """Without the views, tables and indexes that went with a table that the tool dropped, which is so only where they
+    were there. Another tool makes them from that table, so that it comes later anyway."""
+    made = {*flow.tables_written, *flow.tables_kept}
+    followers = {
+        table
+        for table in (*flow.tables_gone, *filter(is_object, flow.tables_written))
+        for maker in makers.get(table, ())
+        if maker is not flow
+        and not {*maker.tables_read, *maker.tables_kept}.isdisjoint(made - {table})
+    }
+    if not followers:
+        return flow
+    return replace(
+        flow,
+        tables_written=less(flow.tables_written, followers),
+        tables_dropped=less(flow.tables_dropped, followers),
+        tables_kept=less(flow.tables_kept, followers),
+    )
 
 
 def _find_loaded(

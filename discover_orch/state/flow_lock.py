@@ -73,7 +73,7 @@ _SHORT = {one: line for line, one in _WHOLE.items()}
 #: Each stands where there is no line that starts so.
 _NOTHING = {
     "reads nothing": ("reads ", "looks ", "lists "),
-    "writes nothing": ("writes ", "appends ", "removes ", "creates "),
+    "writes nothing": ("writes ", "appends ", "removes ", "creates ", "drops "),
 }
 _CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
 
@@ -146,7 +146,8 @@ def tool_lines(tool: LockedTool) -> list[str]:
     """The lines about a tool, without what depends on the state in which its last run found the data."""
     flow = tool.flow
     own = {*flow.writes, *flow.outputs, *flow.reads}
-    tables = {*flow.tables_written, *flow.tables_read, *flow.tables_kept}
+    gone = flow.tables_gone
+    tables = {*flow.tables_written, *flow.tables_read, *flow.tables_kept, *gone}
     names: dict[str, Iterable[str]] = {
         **{verb: getattr(flow, name, ()) for verb, name in _FIELDS.items()},
         "reads file": [*map(_as_inside, (*flow.reads, *filter(_is_outside, flow.folders)))],
@@ -154,10 +155,10 @@ def tool_lines(tool: LockedTool) -> list[str]:
         "looks for table": less(flow.tables_missed, tables),
         "loads file": tool.code,
         "writes file": [*map(_as_inside, less(flow.writes, flow.appended))],
-        "writes table": flow.tables_filled,
+        "writes table": less(flow.tables_filled, gone),
         "removes file": less(flow.removed, own),
-        "creates table": less(flow.tables_kept, flow.tables_filled),
-        "drops table": less(flow.tables_dropped, tables),
+        "creates table": less(flow.tables_kept, (*flow.tables_filled, *gone)),
+        "drops table": gone,
     }
     found: list[str] = []
     for verb, given in names.items():
@@ -264,7 +265,7 @@ def _read_tool(lines: Iterable[tuple[int, str]]) -> LockedTool:
             found[name].append(value)
     code, kept = found.pop("code"), found["tables_kept"]
     found["writes"] += found["appended"]
-    found["tables_written"] += kept
+    found["tables_written"] += kept + found["tables_dropped"]
     names: dict[str, Any] = {name: tuple(values) for name, values in found.items()}
     names |= {"is_unclear": is_unclear, "lists_tables": lists_tables}
     return LockedTool(flow=Dataflow(**names, tables_created=tuple(kept)), code=tuple(code))

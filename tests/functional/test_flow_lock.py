@@ -268,3 +268,37 @@ src.z_load
     if kind != "postgres":
         assert orch("run", "--quiet", env=fresh).code == 0
         assert orch("lock", "--check", env=fresh).code == 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgres"])
+def test_it_says_the_same_whether_or_not_what_a_tool_drops_was_there(
+    project: Project, orch: Orch, new_postgres: Callable[[], str], kind: str
+) -> None:
+    """In the first run nothing is; later an index goes with its table, and with CASCADE views and whole schemas do."""
+    url = new_postgres() if kind == "postgres" else f"{kind}:///data.db"
+    base = ["DROP TABLE IF EXISTS t", "CREATE TABLE t (a int)", "DROP TABLE IF EXISTS old"]
+    more = ["CREATE INDEX IF NOT EXISTS i ON t (a)", "CREATE TABLE IF NOT EXISTS old (a int)"]
+    if kind != "sqlite":
+        base[0] += " CASCADE"
+        base += [
+            "DROP SCHEMA IF EXISTS s CASCADE",
+            "CREATE SCHEMA s",
+            "CREATE TABLE s.t AS SELECT 1 AS a",
+        ]
+        more += [
+            "CREATE OR REPLACE VIEW v AS SELECT * FROM t",
+            "CREATE TABLE s.u AS SELECT * FROM s.t",
+        ]
+    root = project({"orch.toml": f"stages = ['one', 'two']\ndatabase = '{url}'\n"})
+    for name, stage, statements in (("base", "one", base), ("more", "two", more)):
+        lines = [f"    conn.execute({one!r})\n" for one in statements]
+        text = f"STAGE = '{stage}'\ndef run(conn):\n{''.join(lines)}"
+        (root / "src").mkdir(exist_ok=True)
+        (root / "src" / f"{name}.py").write_text(text)
+    assert orch("run").code == orch("lock").code == 0
+    first = (root / "orch.lock").read_text()
+    assert "drops table old" in first
+    for _ in range(2):
+        assert orch("run").code == 0
+        checked = orch("lock", "--check")
+        assert checked.code == 0, checked.text

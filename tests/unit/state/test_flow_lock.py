@@ -117,6 +117,18 @@ def test_a_table_that_is_only_made_where_it_is_missing_is_not_written() -> None:
         assert read.tables_filled == ()
 
 
+def test_a_table_that_is_only_dropped_is_dropped_whether_it_was_there_or_not() -> None:
+    for flow in (
+        Dataflow(tables_missed=("t",), tables_kept=("t",)),
+        Dataflow(tables_dropped=("t",), tables_written=("t",)),
+    ):
+        lines = ["reads nothing", "drops table t"]
+        assert tool_lines(LockedTool(flow=flow)) == lines
+        [read] = parse_lock(write_lock({"src.a": LockedTool(flow=flow)})).flows.values()
+        assert tool_lines(LockedTool(flow=read)) == lines
+        assert edges({"a": read, "b": Dataflow(tables_read=("t",))}) == {"b": ("a",)}
+
+
 def test_files_outside_the_project_are_not_named_and_still_order_tools() -> None:
     tools = {
         "src.a": LockedTool(flow=Dataflow(reads=("/home/ada/big.csv",))),
