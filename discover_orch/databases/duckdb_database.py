@@ -76,7 +76,7 @@ class DuckdbTransaction(DriverTransaction):
         is_begun, self._is_begun, self._is_kept_open = self._is_begun, False, False
         if not is_begun or self.is_closed():
             return [LOST_BY_CLOSING] if is_begun else []
-        state = self._read_state()
+        state = _read_state(self.conn)
         loss = FAILED if keep and state == ABORTED else ""
         notes = [LEFT_OPEN_NOTE] if self._has_found_open else []
         if state == ENDED:
@@ -99,17 +99,17 @@ class DuckdbTransaction(DriverTransaction):
         tool may try to read what is not there."""
         with suppress(Exception):  # it must not take the place of the tool's own error
             can_begin = is_read_only and self._is_begun and not self._is_kept_open
-            if can_begin and self._read_state() == ABORTED:
+            if can_begin and _read_state(self.conn) == ABORTED:
                 _rollback(self.conn)
                 _begin(self.conn)
 
     def begin_check(self) -> bool:
-        if self._is_begun and self._read_state() == ABORTED:
+        if self._is_begun and _read_state(self.conn) == ABORTED:
             raise WritesLost(FAILED)
         return False
 
     def end_check(self) -> str:
-        is_lost = self._is_begun and self._read_state() == ABORTED
+        is_lost = self._is_begun and _read_state(self.conn) == ABORTED
         return (
             "a statement failed in it, so DuckDB discards all writes of the tool" if is_lost else ""
         )
@@ -118,7 +118,7 @@ class DuckdbTransaction(DriverTransaction):
         return self._is_begun
 
     def keep_open(self) -> None:
-        state = self._read_state()
+        state = _read_state(self.conn)
         if state != OPEN:
             raise WritesLost(FAILED if state == ABORTED else ENDED_RUN)
         self.restore_connection()
@@ -130,7 +130,7 @@ class DuckdbTransaction(DriverTransaction):
     def may_have_kept_writes(self) -> bool:
         if not self._is_managed:
             return True
-        return self._is_begun and not self.is_closed() and self._read_state() == ENDED
+        return self._is_begun and not self.is_closed() and _read_state(self.conn) == ENDED
 
     def is_closed(self) -> bool:
         try:
@@ -161,15 +161,6 @@ class DuckdbTransaction(DriverTransaction):
     def _find(self, query: str) -> set[tuple[str, ...]]:
         return {*ask_duckdb(self.conn, query)}
 
-    def _read_state(self) -> str:
-        """Of the transaction that was begun. Without one, each statement has a number of its own. After an error
-        COMMIT would be a ROLLBACK without saying so."""
-        try:
-            first, second = self._find("SELECT txid_current()"), self._find("SELECT txid_current()")
-        except duckdb.Error as error:
-            return ABORTED if "aborted" in str(error) else ENDED
-        return OPEN if first == second else ENDED
-
     def _try_to_end(self, end: Any) -> bool:
         """Whether there was a transaction, which `end` has ended."""
         try:
@@ -179,6 +170,16 @@ class DuckdbTransaction(DriverTransaction):
                 return False
             raise
         return True
+
+
+def _read_state(conn: Any) -> str:
+    """Of a transaction. Without one, each statement has a number of its own. After an error COMMIT would be a ROLLBACK
+    without saying so."""
+    try:
+        first, second = (ask_duckdb(conn, "SELECT txid_current()") for _ in range(2))
+    except duckdb.Error as error:
+        return ABORTED if "aborted" in str(error) else ENDED
+    return OPEN if first == second else ENDED
 
 
 _TABLES = (
@@ -217,8 +218,7 @@ class DuckdbDatabase(Database):
         return int(count)
 
     def is_idle(self) -> bool:
-        first, second = (self.ask("SELECT txid_current()") for _ in range(2))
-        return first != second  # without a transaction each statement has a number of its own
+        return _read_state(self.conn) == ENDED
 
     def can_join(self) -> bool:
         """A transaction can write to one database alone, which may be an attached one."""

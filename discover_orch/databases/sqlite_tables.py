@@ -223,7 +223,7 @@ def _find_objects(notes: StatementNotes, before: Catalog, now: Catalog) -> Found
 def _find_missed(looked_up: set[Name], now: frozenset[str], temporary: frozenset[str]) -> set[str]:
     """The tables that were looked for in vain."""
     return {
-        display_name(name)
+        name.lower()
         for base, name in looked_up
         if _is_table(base, name) and name.lower() not in (now if base else now | temporary)
     }
@@ -319,9 +319,5 @@ def _is_table(base: str | None, name: str) -> bool:
 
 
 def _display_names(tables: Iterable[Name]) -> set[str]:
-    return {display_name(name) for base, name in tables if _is_table(base, name)}
-
-
-def display_name(name: str) -> str:
-    """The name of a table of the main database as it is shown."""
-    return name.lower()
+    """Those of the main database, as they are shown."""
+    return {name.lower() for base, name in tables if _is_table(base, name)}
