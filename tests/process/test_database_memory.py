@@ -590,6 +590,8 @@ def test_another_program_that_writes_after_a_kill_was_looked_at_is_noticed(
         import os, time
         STAGE = "two"
         def run(conn):
+            while not has_ended("src.c"):
+                time.sleep(0.01)
             conn.execute("create table b (x)")
             seen = []
             def trace(sql):
@@ -598,6 +600,9 @@ def test_another_program_that_writes_after_a_kill_was_looked_at_is_noticed(
                     time.sleep(60)
                 seen.append(sql)
             conn.set_trace_callback(trace)
+        def has_ended(module):  # this tool starts before the end of that one is recorded
+            with open(".orch/runs/1/events.jsonl") as file:
+                return any("tool_finished" in line and module in line for line in file)
         """
     made = """
         STAGE = "one"
