@@ -145,10 +145,10 @@ def kill(victim: str, orch: int, start: list[str], cluster: Cluster | None) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_24_random_kills_lose_and_repeat_nothing(
+def test_12_random_kills_lose_and_repeat_nothing(
     tmp_path: Path, new_postgres: Callable[[], str]
 ) -> None:
-    for seed in range(24):
+    for seed in range(12):
         check(seed, tmp_path, new_postgres)
 
 

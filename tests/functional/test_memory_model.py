@@ -359,8 +359,8 @@ def test_10_random_histories() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_300_random_histories() -> None:
-    check(300)
+def test_100_random_histories() -> None:
+    check(100)
 
 
 @pytest.mark.full

@@ -76,16 +76,25 @@ def test_each_item_is_there_once_after_kills_of_4_runs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_each_item_is_there_once_after_kills_of_100_runs(tmp_path: Path) -> None:
-    kill_often(tmp_path, 100, lambda: "")
+def test_each_item_is_there_once_after_kills_of_30_runs(tmp_path: Path) -> None:
+    kill_often(tmp_path, 30, lambda: "")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_each_item_is_there_once_after_kills_of_100_runs_on_postgres(
+def test_each_item_is_there_once_after_kills_of_30_runs_on_postgres(
     tmp_path: Path, new_postgres: Callable[[], str]
 ) -> None:
-    kill_often(tmp_path, 100, new_postgres)
+    kill_often(tmp_path, 30, new_postgres)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_each_item_is_there_once_after_kills_of_200_runs(
+    tmp_path: Path, new_postgres: Callable[[], str]
+) -> None:
+    kill_often(tmp_path / "sqlite", 100, lambda: "")
+    kill_often(tmp_path / "postgres", 100, new_postgres)
 
 
 def test_an_item_that_takes_too_long_leaves_nothing_and_the_others(tmp_path: Path) -> None:
