@@ -234,18 +234,18 @@ def build_registry(
     names = build_names((candidate.module, candidate.name) for candidate in enabled.values())
     off_names = build_names((candidate.module, candidate.name) for candidate in candidates.disabled)
     after = read_after(candidates.enabled, names, off_names, project.stages, scan.broken)
-    stages_of = {module: candidate.stages for module, candidate in enabled.items()}
-    stages_before = build_stage_edges(stages_of, after.edges, project.stages)
-    unlisted = {one for stages in stages_of.values() for one in stages}.difference(project.stages)
-    stage_names = (*project.stages, *graph.order(unlisted, stages_before))
-    rank = _rank_tools(stages_of, stage_names)
-
     problems: dict[str, list[Problem]] = {module: [] for module in enabled}
     built = {}
     for module, candidate in enabled.items():
         built[module], found = _build_tool(candidate, names, after.edges, scan.conf)
         problems[module].extend(found)
     same_items, wrong = find_same_items(built, names)
+    stages_of = {module: candidate.stages for module, candidate in enabled.items()}
+    before = _find_before(built, after.edges, same_items)
+    stages_before = build_stage_edges(stages_of, before, project.stages)
+    unlisted = {one for stages in stages_of.values() for one in stages}.difference(project.stages)
+    stage_names = (*project.stages, *graph.order(unlisted, stages_before))
+    rank = _rank_tools(stages_of, stage_names)
     later = find_later_stages(after.edges, rank, stage_names, enabled, names)
     for module, problem in (*wrong, *after.problems, *later):
         problems[module].append(problem)

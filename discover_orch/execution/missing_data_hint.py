@@ -87,16 +87,18 @@ def _tell_missing_folder(path: str, root: str) -> str:
 
 def _tell_absent(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:
     """`makers` come before the tool and were not in the run."""
-    paths = " and ".join(one.path for one in makers[:3])
-    verb, was = (verb, "was") if len(makers) == 1 else (verb[:-1], "were")
+    files = [*dict.fromkeys(one.path for one in makers)]
+    paths = " and ".join(files[:3])
+    verb, was = (verb, "was") if len(files) == 1 else (verb[:-1], "were")
     name = registry.display(tool.module)
     return f"{paths} {verb} {what} and {was} not in this run: orch run +{name} runs what comes before {name}, too"
 
 
 def _tell_later(tool: Tool, makers: list[Tool], verb: str, what: str, registry: Registry) -> str:
     """`makers` run later than the tool."""
-    if len(makers) > 1:
-        paths = " and ".join(one.path for one in makers[:3])
+    files = [*dict.fromkeys(one.path for one in makers)]
+    if len(files) > 1:
+        paths = " and ".join(files[:3])
         return f"{paths} {verb[:-1]} {what} and run later: set AFTER to the one that makes it"
     maker = makers[0]
     if {*maker.stages}.isdisjoint(tool.stages) and registry.stages[

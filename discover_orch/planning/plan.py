@@ -16,6 +16,7 @@ from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, UsageError
+from discover_orch.model.items import tool_of
 from discover_orch.model.parameter import ParamType, Scalar, find_url_passwords, is_secret_name
 from discover_orch.model.table_keys import shown_table
 from discover_orch.model.tool import Tool
@@ -335,20 +336,23 @@ def _truth_warnings(steps: Iterable[Step]) -> list[Problem]:
 
 
 def _order_warnings(modules: tuple[str, ...], registry: Registry) -> list[Problem]:
-    """The order of the targets wins; a warning says where it contradicts an `AFTER`."""
+    """The order of the targets wins; a warning for two tools says where it contradicts an `AFTER`, or an `"each"`."""
     position = {module: index for index, module in enumerate(modules)}
-    return [
-        build_warning(
-            "typed-order",
-            f"{registry.display(module)} runs before {name}, although its AFTER names {name}",
-            "targets run in the order in which you typed them",
-            registry.tools[module],
-        )
-        for module in modules
-        for other in registry.before.get(module, ())
-        if position.get(other, -1) > position[module]
-        for name in [registry.display(other)]
-    ]
+    found: dict[tuple[str, str], Problem] = {}
+    for module in modules:
+        for other in registry.before.get(module, ()):
+            pair = tool_of(module), tool_of(other)
+            if position.get(other, -1) <= position[module] or pair in found or pair[0] == pair[1]:
+                continue
+            tool, name = registry.tools[module], registry.by_tool.display(pair[1])
+            tag = "AFTER" if pair[1] in tool.after else '"each"'
+            found[pair] = build_warning(
+                "typed-order",
+                f"{registry.by_tool.display(pair[0])} runs before {name}, although its {tag} names {name}",
+                "targets run in the order in which you typed them",
+                tool,
+            )
+    return [*found.values()]
 
 
 def _groups_of(selection: Selection, registry: Registry) -> dict[str, int]:
