@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -11,9 +12,10 @@ from msgspec.structs import replace
 
 from discover_orch.cli.item_options import ItemsCommand, check_options, take_values
 from discover_orch.cli.options import Context, choosing_options, if_busy_option
-from discover_orch.execution.request import Request, hold_lock
+from discover_orch.execution.request import Request, delete_rows, hold_lock, look
 from discover_orch.model.errors import EmptyError, ExitCode, Problem
 from discover_orch.model.items import has_values, item_text, tool_of, values_in
+from discover_orch.model.table_keys import is_rows
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
 from discover_orch.planning.project_view import ProjectView
@@ -43,8 +45,8 @@ def command(
     """List the files that the tools made once, and that their last success did not make.
 
     Nothing is deleted without --yes. A file stays unless a tool created it, it is unchanged since, it
-    is under the root, and git does not track it. Links, folders, databases and tables stay. The list
-    says why something stays.
+    is under the root, and git does not track it. Links, folders, databases and tables stay, but for
+    the rows of an item that is no more. The list says why something stays.
 
     Of a tool with items, the files of some: "orch clean clean --day 2026-01-13".
     """
@@ -54,7 +56,8 @@ def command(
     console, request = context.console, Request(if_busy=if_busy)
     lock = hold_lock(view.project.root, request, console.problems)
     with lock if yes else contextlib.nullcontext():
-        cleaning = Cleaning(view)
+        work = look(view, request, console.problems)
+        cleaning = Cleaning(work, partial(delete_rows, view))
         found = cleaning.find(is_chosen, is_all=is_all)
         if not as_json:
             shown = clean_text(build_made(found, cleaning.name_of), console.out_style)
@@ -97,6 +100,14 @@ def _nothing(*, is_all: bool) -> str:
     return "the tools made no files that still exist" if is_all else "nothing is left over"
 
 
+def _count_things(keys: Collection[str]) -> str:
+    """Files, and parts of tables."""
+    rows = sum(map(is_rows, keys))
+    files = len(keys) - rows
+    parts = [count(files, "file")] if files or not rows else []
+    return " and ".join([*parts, *([f"the rows of {count(rows, 'item')}"] if rows else [])])
+
+
 def _show_end(
     context: Context,
     view: ProjectView,
@@ -113,10 +124,9 @@ def _show_end(
     if as_json:
         console.json({"found": build_made(found, cleaning.name_of, reasons)})
     elif yes and found:
-        console.out(f"deleted {count(len(deleted), 'file')}\n")
-    elif number := sum(not one.reason for one in found):
-        what = "1 file can" if number == 1 else f"{count(number, 'file')} can"
-        console.out(f"{what} be deleted: add --yes\n")
+        console.out(f"deleted {_count_things(deleted)}\n")
+    elif can_go := [one.thing.key for one in found if not one.reason]:
+        console.out(f"{_count_things(can_go)} can be deleted: add --yes\n")
     code = console.report((*view.errors, *view.warnings), view.no_tools)
     stayed = [
         Problem(code="clean", message=f"{one.thing.name} stays: {one.reason}", hint="")

@@ -3,7 +3,7 @@ database, in a module of its own. This one is of all drivers that orch does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from discover_orch.databases.driver_transaction import (
@@ -125,6 +125,18 @@ class Database:
                     self.set(name, known[name])
 
     def set(self, name: str, value: Any) -> None:
+        raise NotImplementedError
+
+    # The rows of one item.
+
+    def find_type(self, table: str, column: str) -> str | None:
+        """The type of the column of the table, which SQL calls `table`: what a text is cast to that is compared with
+        it, "" for nothing; None where there is no such column."""
+        raise NotImplementedError
+
+    def hash_rows(self, table: str, source: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """From this part of a query, which calls the table `t`: each `v.n` that there is, with what stands for its
+        rows in any order."""
         raise NotImplementedError
 
     # What `orch run --rebuild` removes.

@@ -26,7 +26,7 @@ from discover_orch.databases.sqlite_calls import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from discover_orch.databases.database import Named, Note, Test
@@ -239,6 +239,16 @@ class DuckdbDatabase(Database):
     def set(self, name: str, value: Any) -> None:
         shown = str(value or "").replace("'", "''")
         self.ask(f"SET {name} = '{shown}'")
+
+    def find_type(self, table: str, column: str) -> str | None:
+        query = f"SELECT column_type FROM (DESCRIBE {table}) WHERE lower(column_name) = lower(?)"
+        return next((type for (type,) in self.ask(query, column)), None)
+
+    def hash_rows(self, table: str, source: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        columns = self.ask(f"SELECT column_name FROM (DESCRIBE {table})")
+        row = ", ".join(f"t.{quote(column)}" for (column,) in columns)
+        query = f"SELECT v.n, count(*), sum(hash({row})::HUGEINT) {source} GROUP BY v.n"
+        return self.ask(query, *values)
 
     def find_removable(self) -> Named:
         rows = self.ask(_TABLES)

@@ -33,10 +33,11 @@ from discover_orch.databases.psycopg_connection import (
     wrap_cursors,
 )
 from discover_orch.databases.sqlite_calls import quote
+from discover_orch.databases.table_content import SET_CONFIG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
     from discover_orch.databases.database import Named, Note, Test
@@ -49,6 +50,11 @@ TEMPORARY_TABLES = (
     b"FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace "
     b"WHERE relnamespace = pg_my_temp_schema() AND relkind IN ('r', 'p', 'v')"
 )
+_TYPE = """
+SELECT format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
+WHERE attrelid = ?::regclass AND attname = ? AND attnum > 0 AND NOT attisdropped
+"""
+_HASH = "SELECT v.n, count(*), sum(pg_catalog.hashtextextended(ROW(t.*)::text, 0)::numeric) {} GROUP BY v.n"
 FAILED = (
     "continued after a failed statement, so PostgreSQL discards all its writes; "
     "put statements that may fail in a block `with conn.transaction():`"
@@ -310,6 +316,20 @@ class PostgresDatabase(Database):
 
     def restore_settings(self, known: str, *, may_be_set: bool) -> None:
         ask_postgres(self.conn, known.encode())
+
+    def find_type(self, table: str, column: str) -> str | None:
+        return next((type for (type,) in self.ask(_TYPE, table, column)), None)
+
+    def hash_rows(self, table: str, source: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        if self.conn.info.transaction_status != INTRANS:
+            return []
+        self.ask("SAVEPOINT orch_versions")
+        try:
+            self.ask(SET_CONFIG)  # or the text of a value depends on who asks
+            return self.ask(_HASH.format(source), *values)
+        finally:
+            self.ask("ROLLBACK TO SAVEPOINT orch_versions")
+            self.ask("RELEASE SAVEPOINT orch_versions")
 
     def find_removable(self) -> Named:
         return {

@@ -5,6 +5,7 @@ The connection is orch's or the user's, also inside a `Connection` of SQLAlchemy
 
 from __future__ import annotations
 
+import marshal
 import sqlite3
 from contextlib import suppress
 
@@ -22,10 +23,11 @@ from discover_orch.databases.driver_transaction import (
 from discover_orch.databases.sqlite_calls import LEGACY, ask_rows, is_really_open, quote, run
 from discover_orch.databases.sqlite_connection import Connection, adopt
 from discover_orch.databases.sqlite_tables import SqliteTableLog, find_file
+from discover_orch.model.encoding import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from discover_orch.databases.database import Named, Note, Test
@@ -223,6 +225,20 @@ class SqliteDatabase(Database):
 
     def set(self, name: str, value: Any) -> None:
         self.ask(f"PRAGMA {name} = {value}")
+
+    def find_type(self, table: str, column: str) -> str | None:
+        """SQLite converts what it compares with a column by itself."""
+        name = table.removeprefix("main.")[1:-1].replace('""', '"')
+        query = "SELECT 1 FROM pragma_table_xinfo(?, 'main') WHERE name = ? COLLATE NOCASE"
+        return "" if self.ask(query, name, column) else None
+
+    def hash_rows(self, table: str, source: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        found: dict[int, tuple[int, int]] = {}
+        for number, *row in self.ask(f"SELECT v.n, t.* {source}", *values):
+            count, total = found.get(number, (0, 0))
+            digest = blake2b(marshal.dumps(tuple(row), 2), digest_size=16).digest()
+            found[number] = count + 1, total + int.from_bytes(digest, "big")
+        return [(number, *version) for number, version in found.items()]
 
     def find_removable(self) -> Named:
         rows = self.ask("SELECT name, upper(type) FROM main.sqlite_master")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Ask = Callable[[str], list[tuple[Any, ...]]]
 
 #: Sets, for the transaction, what the text of a value depends on.
-_SET_CONFIG = [
+SET_CONFIG = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)"
     for name, value in (
         ("TimeZone", "UTC"),
@@ -43,7 +43,7 @@ _SET_CONFIG = [
         ("extra_float_digits", "1"),
         ("bytea_output", "hex"),
     )
-]
+)
 #: The name of each in SQL, as the server quotes it, the query of a view, and the names and definitions of the columns.
 _COLUMNS = """
 SELECT c.oid::int8, c.oid::regclass::text, CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,
@@ -160,7 +160,7 @@ def read_postgres_tables(
             for number, shown in enumerate(part)
         )
         # Or the text of a value depends on who asks.
-        for number, rows, size, total in ask(f"SELECT {', '.join(_SET_CONFIG)}; {hashes}"):
+        for number, rows, size, total in ask(f"{SET_CONFIG}; {hashes}"):
             _, definition, head = tables[part[number]]
             is_small = rows <= most_rows and size <= MOST_BYTES
             version = join_version(definition, rows, size, total) if is_small else None

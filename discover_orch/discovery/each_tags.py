@@ -136,6 +136,10 @@ def _check_params(tool: Tool, names: tuple[str, ...]) -> Iterator[Problem]:
             what = "takes a list" if param.type.many else "is a secret by its name"
             hint = "a parameter of items takes one plain value"
             yield _problem(tool, f'"each" in ORCH has {name}, which {what}', hint)
+    if tool.column and len(names) > 1 and tool.column not in names:
+        hint = f"name the column like one of the parameters: {', '.join(names)}"
+        message = f'"column" in ORCH is "{tool.column}", which is no parameter of the items'
+        yield _problem(tool, message, hint)
     parts = tool.each.parts if isinstance(tool.each, Grid) else {}
     for name, part in parts.items():
         if name not in params:

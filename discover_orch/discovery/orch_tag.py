@@ -79,9 +79,10 @@ def read_settings(
             message = f'"{key}" in ORCH must be {rule.kind.words}'
             add("orch-value", message, f"for example {rule.example}", line)
     name = good.pop("name", None)
-    if "is_in_order" in good and "each" not in tag.values:
-        hint = 'add "each", for example "each": "raw/{day}.csv", or remove it'
-        add("each", '"in_order" in ORCH is for tools with "each"', hint, tag.lines["in_order"])
+    for key in ("in_order", "column") if "each" not in tag.values else ():
+        if key in tag.values:
+            hint = 'add "each", for example "each": "raw/{day}.csv", or remove it'
+            add("each", f'"{key}" in ORCH is for tools with "each"', hint, tag.lines[key])
     good |= {f"has_{key}": key in good for key in ("inputs", "outputs")}
     return name, ToolSettings(**good), tuple(problems)
 
@@ -119,6 +120,7 @@ _AGE = Kind(
 )
 _OWN = Kind(Literal["own"], '"own"', lambda _: True)
 _EACH = Kind(object, "", read_each)
+_COLUMN = Kind(Annotated[str, Meta(min_length=1)], "the name of a column")
 _NO_TRANSACTION = Kind(Literal["none"], '"none"', lambda _: True)
 
 
@@ -157,6 +159,12 @@ RULES = {
         example='"in_order": True',
         meaning="`True`: the items run one after another, and each waits for the one before",
         sets="is_in_order",
+    ),
+    "column": Rule(
+        kind=_COLUMN,
+        example='"column": "day"',
+        meaning='`"day"`: in tables that have this column, an item reads and writes only the rows with its value '
+        "([items](items.md#rows-of-an-item))",
     ),
     "retries": Rule(
         kind=_ATTEMPTS,

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.observation import MADE, WRITTEN, Observation
-from discover_orch.model.table_keys import WHOLE, is_object, table_key
+from discover_orch.model.table_keys import WHOLE, is_object, table_key, whole_table
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Step
@@ -77,6 +77,11 @@ def find_writes(
                 anew=ended if use.name in created else known.anew if known else 0,
                 edited=known.edited if known else 0,
             )
+        for use in seen.find("rows", "written"):
+            key = table_key(database, use.name)
+            written = found[whole_table(key)]
+            found[whole_table(key)] = replace(written, is_in_rows=True)
+            found[key] = replace(written, version=use.state or None, is_new=False, anew=0, edited=0)
         if seen.is_unclear:
             found[table_key(database, WHOLE)] = Write(ended, EXISTS)
         found |= {

@@ -59,7 +59,7 @@ class AskingWorker:
 
     def ask(self, prepare: Prepare, question: Ask, *, runs: bool = False) -> Answer:
         """The answer, or why there is none. It holds the lock of the project until it is closed, if it has got it."""
-        runs = runs or bool(question.voids or question.records)
+        runs = runs or bool(question.voids or question.records or question.deletes)
         longest = None if question.waits else LONGEST_ANSWER if runs else LONGEST_LOOK
         is_asked_again = question.voids or question.records
         deadline = time.monotonic() + (LONGEST_WAIT if is_asked_again else 0)
@@ -118,6 +118,11 @@ def store(project: Project, registry: Registry, records: tuple[SuccessRecord, ..
     """Keeps these in the database, where no worker of a run is there to do it; whether that could be done."""
     prepare = build_prepare(registry, project)
     return not ask(prepare, Ask(project=project.project, records=records)).problem
+
+
+def delete_rows(project: Project, registry: Registry, names: tuple[str, ...]) -> str:
+    """Deletes these rows; why that could not be done, or ""."""
+    return ask(build_prepare(registry, project), Ask(deletes=names)).problem
 
 
 def has_record(found: Iterable[SuccessRecord], attempt: Attempt) -> bool:

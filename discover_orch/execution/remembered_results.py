@@ -17,6 +17,7 @@ from discover_orch.model.errors import Problem
 from discover_orch.model.items import Item, item_text, tool_of, values_in
 from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.table_keys import (
+    is_rows,
     is_table_list,
     table_name,
 )
@@ -159,7 +160,8 @@ class ResultRecord:
                 continue  # for another item of the tool
             self._warned.add((module, reason.key))
             name, gone = name_of(module), "it is gone (see orch clean) or accepted"
-            if item_text(reason.by) and reason.key.startswith("table:"):
+            is_table = reason.key.startswith("table:") and not is_rows(reason.key)
+            if item_text(reason.by) and is_table:
                 gone = f"orch run {name_of(tool_of(reason.by))} --rebuild has made it anew, or it is accepted"
             yield build_warning(
                 "left-over",

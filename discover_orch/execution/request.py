@@ -190,15 +190,27 @@ def read_status(
 ) -> tuple[RemainingWork, frozenset[str]]:
     """The state of the tools, compared with what a run would use for this request, and which of them were asked for.
     Raises OrchError."""
-    from discover_orch.planning.remaining_work import RemainingWork
-
     view = use_choices(view, request)
     chosen = project_view.select_readable(view, request.targets, request.exclude, request.values)
     project_view.refuse_wrong(view, chosen, request.values)
+    return look(view, request, note), chosen
+
+
+def look(view: ProjectView, request: Request, note: Note) -> RemainingWork:
+    """What is remembered of all tools, and what the database says of it."""
+    from discover_orch.planning.remaining_work import RemainingWork
+
     with ask_database(view, request, note, runs=False) as (known, database):
         work = RemainingWork(known, request.values)
         database.look_at_tables(work)
-        return work, chosen
+        return work
+
+
+def delete_rows(view: ProjectView, names: tuple[str, ...]) -> str:
+    """Deletes these rows of the database, by names of `table_keys`; why that could not be done, or ""."""
+    from discover_orch.execution import database_question
+
+    return database_question.delete_rows(view.project, view.registry, names)
 
 
 @contextlib.contextmanager

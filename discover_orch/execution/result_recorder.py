@@ -41,7 +41,13 @@ from discover_orch.staleness.result_updates import (
     find_kept,
     is_same_code,
 )
-from discover_orch.staleness.rule import Judge, find_edited, with_saw, without_lost_writes
+from discover_orch.staleness.rule import (
+    Judge,
+    find_edited,
+    with_rows,
+    with_saw,
+    without_lost_writes,
+)
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
@@ -313,10 +319,9 @@ class ResultRecorder:
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
         if tool.item.values:
-            writes = {
-                key: replace(one, edited=one.seq) if writers.find_edit(key) is not None else one
-                for key, one in writes.items()
-            }
+            writes = {key: _with_edit(key, one, writers) for key, one in writes.items()}
+        if tool.column and not tool.is_in_order:
+            success = with_rows(success, tool.column, tool.value_of_column, writes, writers)
         kept = self._find_kept(end, success, writes, writers)
         if any(kept.values()):  # its earlier work counts, and so does what did that
             inputs = replace(success.inputs, code=attempt.code_with_earlier)
@@ -483,6 +488,12 @@ class ResultRecorder:
 def _keeps_earlier(tool: Tool, kept: Iterable[Key]) -> Problem:
     message = f"{tool.name} adds to what its earlier code made: {listed([*map(shown_key, kept)])}"
     return build_note("keeps-earlier", message, f"orch run {tool.name} --rebuild makes it anew")
+
+
+def _with_edit(key: Key, write: Write, writers: Writers) -> Write:
+    """The write of an item, with when it found the table as another program had changed it."""
+    is_edited = not write.is_in_rows and writers.find_edit(key) is not None
+    return replace(write, edited=write.seq) if is_edited else write
 
 
 def _changed_since_planned(tool: Tool, path: str) -> Problem:

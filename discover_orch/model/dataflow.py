@@ -19,7 +19,8 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       were there before it. `folders_made`: they were not there before the tool made them, now or at an earlier
       success. They say what is downstream of what, and never change the order of tools.
     - Tables, by the names of `table_keys`. `tables_kept`: no row of them was changed; those that were created are in
-      `tables_written` too, since readers of them need that. The others are as the kinds of a `Use`.
+      `tables_written` too, since readers of them need that. The others are as the kinds of a `Use`. `rows`: of the
+      tables of these rows it reads and writes nothing else.
     - `is_unclear`: there were statements that could not be observed.
     - `gaps`: why the rest is incomplete, as ends of the sentence "orch cannot see everything: it ...".
 
@@ -42,6 +43,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tables_created: tuple[str, ...] = ()
     tables_dropped: tuple[str, ...] = ()
     tables_kept: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
     lists_tables: bool = False
     is_unclear: bool = False
     gaps: tuple[str, ...] = ()
@@ -94,7 +96,7 @@ ITEM_PATHS = ("reads", "writes", "missed", "appended", "removed", "folders", "fo
 _OBSERVED_NAMES = tuple(
     name
     for name in Dataflow.__struct_fields__
-    if getattr(Dataflow(), name) == () and name not in ("gaps", "inputs", "outputs")
+    if getattr(Dataflow(), name) == () and name not in ("gaps", "inputs", "outputs", "rows")
 )
 
 
@@ -132,13 +134,16 @@ def add_earlier(now: Dataflow, earlier: Dataflow) -> Dataflow:
 def merge_flows(
     flows: Mapping[str, Dataflow], group: Callable[[str], str]
 ) -> Mapping[str, Dataflow]:
-    """The flows of the keys that `group` gives one name, as one flow under this name."""
+    """The flows of the keys that `group` gives one name, as one flow under this name. That of several items is not
+    about the rows of one."""
     groups: dict[str, list[Dataflow]] = {}
     for key, flow in flows.items():
         groups.setdefault(group(key), []).append(flow)
     if len(groups) == len(flows) and all(key in groups for key in flows):
         return flows
-    return {name: _merged(of) if len(of) > 1 else of[0] for name, of in groups.items()}
+    return {
+        name: _merged(of) if len(of) > 1 or of[0].rows else of[0] for name, of in groups.items()
+    }
 
 
 def _merged(flows: list[Dataflow]) -> Dataflow:

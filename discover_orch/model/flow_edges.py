@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.dataflow import Dataflow, union
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import WHOLE, acting_name, named_table
+from discover_orch.model.table_keys import WHOLE, acting_name, any_rows, named_table, read_rows
 
 #: More items of one tool that write the same are one writer.
 MOST_ITEMS = 10
@@ -156,10 +156,13 @@ class Written:
         self._spelled: dict[str, list[int]] = {}
         self._globs: dict[str, list[tuple[str, int]]] = {}  # by the literal part
         for number, flow in enumerate(flows):
+            rows = _rows_by_table(flow)
             for table in flow.tables_written:
-                self._tables.setdefault(table, []).append(number)
-                if table not in flow.tables_inserted:
-                    self._changed.setdefault(table, []).append(number)
+                # Who reads only some rows reads what is written to those, and by whom it is not known to which.
+                for name in (table, rows[table]) if table in rows else (table, any_rows(table)):
+                    self._tables.setdefault(name, []).append(number)
+                    if table not in flow.tables_inserted:
+                        self._changed.setdefault(name, []).append(number)
             for path in flow.appended:
                 self._appended.setdefault(path, []).append(number)
             for table in flow.tables_created:
@@ -233,8 +236,9 @@ class Written:
 
     def writers_for(self, flow: Dataflow) -> set[int]:
         found: set[int] = set()
+        rows = _rows_by_table(flow)
         for table in flow.tables_read:
-            found |= self.of_table(table)
+            found |= self.of_table(rows.get(table, table))
         for path in (*flow.reads, *flow.missed) if flow.missed else flow.reads:
             found |= self.of_path(path)
         for pattern in flow.inputs:
@@ -251,9 +255,11 @@ class Written:
     def other_writers(self, flow: Dataflow) -> set[int]:
         """Those that write what this flow writes, and the tables that it looked for; itself may be among them."""
         found: set[int] = set()
+        rows = _rows_by_table(flow)
         for table in flow.tables_written:
             only_inserts = table in flow.tables_inserted
-            found |= self.of_table(table, self._changed if only_inserts else self._tables)
+            name = rows.get(table, table)
+            found |= self.of_table(name, self._changed if only_inserts else self._tables)
             found.update(self._tables.get(acting_name(table), ()))
         for table in flow.tables_missed:
             found |= self._of_missed(table)
@@ -275,7 +281,10 @@ class Written:
         """Those that write this table, or tables of which it is not known which."""
         if table == WHOLE:
             return {number for numbers in self._tables.values() for number in numbers}
-        found = {*(self._tables if writers is None else writers).get(table, ())}
+        known = self._tables if writers is None else writers
+        found = {*known.get(table, ())}
+        if (rows := read_rows(table)) is not None:
+            found.update(known.get(any_rows(rows.table), ()))
         return found.union(self._tables.get(WHOLE, ()))
 
     def _of_missed(self, table: str) -> set[int]:
@@ -342,6 +351,11 @@ class Written:
                 found.update(self._paths.get(holder, ()))
             self._holding[folder] = found
         return found
+
+
+def _rows_by_table(flow: Dataflow) -> dict[str, str]:
+    """By table the rows of it that alone are used."""
+    return {rows.table: name for name in flow.rows if (rows := read_rows(name)) is not None}
 
 
 def _starting_with(start: str, names: Sequence[str]) -> Iterator[str]:

@@ -51,6 +51,7 @@ FileStat = tuple[int, int, int, int]
 #:   and nothing else. `kept`: it would have been made, dropped or indexed, and no row of it was changed. `created` and
 #:   `dropped` of those written: it was not there before and is now, or the other way round. `table:` alone is the list
 #:   of tables, which is `listed`; `table:*` is `unclear` where there were statements that could not be observed.
+#: - `rows:` with the name of rows of a table, as `table_keys` says: an item has `written` those of its value alone.
 #: - `env:` was `read` by code of the project, or `asked` for by a library. `environ:`: all variables were `read`.
 #: - `module:` was `read`: got by its name, though it was not the first time. `gap:`: why there may be more, as an end
 #:   of the sentence "orch cannot see everything: it ...".

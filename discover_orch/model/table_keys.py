@@ -6,6 +6,9 @@ What else tools make in a database has such names and keys too, with its kind be
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 #: In place of a table: all tables of the database, where it is not known which.
 WHOLE = "*"
 #: Tables that orch and the databases keep for themselves. They never count.
@@ -15,6 +18,49 @@ SYSTEM_PREFIX = "sqlite_"
 OBJECTS = ("function ", "index ", "macro ", "sequence ", "trigger ", "type ")
 #: Before the name of a table: what decides what happens when rows are written to it. Who writes them uses that too.
 _ACTING = "trigger or index on "
+
+
+#: Before the name of a table, its column and a value: the rows that one item of a tool with `"column"` writes.
+_ROWS = "rows of "
+_ROWS_NAME = re.compile(_ROWS + r"(.+?) \((.*?) = (.*)\)", re.DOTALL)
+
+
+class Rows(NamedTuple):
+    """The rows of a table that have this value in the column."""
+
+    table: str
+    column: str
+    value: str
+
+    @property
+    def name(self) -> str:
+        return f"{_ROWS}{self.table} ({self.column} = {self.value})"
+
+
+def read_rows(name: str) -> Rows | None:
+    """Which rows the name of a thing stands for; None for a table and all else."""
+    found = _ROWS_NAME.fullmatch(name) if name.startswith(_ROWS) else None
+    return Rows(*found.groups()) if found else None
+
+
+def any_rows(table: str) -> str:
+    """In place of rows of the table, where it is not known which."""
+    return Rows(table, "", "").name
+
+
+def rows_key(key: str, column: str, value: str) -> str:
+    """The key of these rows of the table with this key."""
+    return f"{database_of(key)}{Rows(table_name(key), column, value).name}"
+
+
+def is_rows(key: str) -> bool:
+    return key.startswith("table:") and read_rows(table_name(key)) is not None
+
+
+def whole_table(key: str) -> str:
+    """The key of the table, for the key of rows of it."""
+    rows = read_rows(table_name(key)) if is_rows(key) else None
+    return f"{database_of(key)}{rows.table}" if rows else key
 
 
 def is_counted(name: str) -> bool:
@@ -27,6 +73,8 @@ def shown_table(name: str) -> str:
     """`table raw`, as part of a sentence."""
     if name == WHOLE:
         return "the database"
+    if rows := read_rows(name):
+        return f"table {rows.table} ({rows.column} = {rows.value})"
     return name if is_object(name) else f"table {name}"
 
 

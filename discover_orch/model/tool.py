@@ -30,7 +30,8 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
       it uses. `has_own_worker`: it runs in a process in which no other tool runs.
     - `retries`: how often it is tried again after a failure, the first time after about `retry_delay`.
     - `timeout`: after this time it is stopped and has failed. `tokens`: those that it holds while it runs.
-    - `each`: the tool runs once for each of these items; `is_in_order`: each item after the one before.
+    - `each`: the tool runs once for each of these items; `is_in_order`: each item after the one before. `column`: in
+      tables that have it, an item reads and writes the rows with its value alone.
     """
 
     inputs: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class ToolSettings(Struct, frozen=True, kw_only=True):
     has_own_worker: bool = False
     each: Each | None = None
     is_in_order: bool = False
+    column: str = ""
 
 
 class Tool(ToolSettings, frozen=True, kw_only=True):
@@ -92,6 +94,15 @@ class Tool(ToolSettings, frozen=True, kw_only=True):
     def place(self) -> str:
         """The path of its file, behind a space the item: what a step is, wherever its module is found."""
         return f"{self.path}{self.module[len(self.source_module) :]}"
+
+    @property
+    def value_of_column(self) -> str:
+        """What the rows of its item have in the `column`: the value of the parameter of this name, or of the only one
+        of items; "" for a tool without."""
+        names = self.item.values
+        if not (self.column and names):
+            return ""
+        return self.item.given_for(self.column if self.column in names else next(iter(names)))
 
     def without_checks(self) -> Tool:
         own = tuple(name for name in self.resources if name not in self.check_resources)

@@ -14,8 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.planning.param_values import GivenParams
-from discover_orch.planning.project_view import ProjectView
+from discover_orch.model.table_keys import is_rows, table_name
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.input_versions import hash_file, is_database, read_mark
 from discover_orch.staleness.left_over import LeftOver, with_readers
@@ -58,6 +57,10 @@ class Deleter:
     def find_reason(self, key: Key, *, keeps_edits: bool = True) -> str:
         """Why it must not be deleted; "" where it may be."""
         last = self._writers.last(key)
+        if is_rows(key):
+            is_edited = last is not None and self._writers.find_edit(key) is not None
+            name = self._name_of(last.module) if last else ""
+            return f"they were changed after {name} made them" if is_edited else ""
         if key.startswith("table:"):
             return "orch deletes no tables"
         path = key[5:]
@@ -109,20 +112,24 @@ class Deleter:
         return "git tracks it" if path in tracked else ""
 
 
+#: Deletes rows of these names from the database; why that could not be done, or "".
+DeleteRows = Callable[[tuple[str, ...]], str]
+
+
 class Cleaning:
     """What the tools of a project have made, read once."""
 
-    def __init__(self, view: ProjectView) -> None:
-        self._registry = view.registry
+    def __init__(self, work: RemainingWork, delete_rows: DeleteRows) -> None:
+        self._work, self._delete_rows = work, delete_rows
+        self._registry = work.view.registry
         #: Tools that do not run now, and keep what they have made.
         self._held = {
             *(one.module for one in self._registry.disabled),
             *(one.module for one in self._registry.broken),
         }
-        self._work = RemainingWork(view, GivenParams())
-        self._results = {one.module: one for one in self._work.all_results}
-        self._writers = self._work.build_writers()
-        self._deleter = Deleter(view.project.root, self._writers, self.name_of)
+        self._results = {one.module: one for one in work.all_results}
+        self._writers = work.build_writers()
+        self._deleter = Deleter(work.view.project.root, self._writers, self.name_of)
 
     def find(self, is_chosen: Callable[[str], bool] | None, *, is_all: bool) -> list[Found]:
         """What is left over from the chosen steps, or with `is_all` all files that they made and that are there. None
@@ -141,6 +148,11 @@ class Cleaning:
             and last.write.mark != ABSENT
             and not (last.write.mark == EXISTS and item_text(last.module))  # a folder of all items
             and self._work.is_there(key)
+        ]
+        made += [
+            (key, last.module)
+            for key, last in self._writers.left_over.items()
+            if is_rows(key) and key not in left_keys and not self._exists(last.module)
         ]
         things += with_readers(registry, results, made)
         return [
@@ -163,17 +175,23 @@ class Cleaning:
         return self._registry.display(module) if is_known else module
 
     def delete(self, found: Iterable[Found]) -> list[Found]:
-        """Deletes the files that can be deleted, each after another look at it. Returns these, with the `reason` where
-        one has stayed after all. What was left over and is deleted is forgotten: no tool is stale because of it. A
-        tool that no longer exists may come back, and then makes its files again."""
+        """Deletes the files and rows that can be deleted, each file after another look at it. Returns these, with the
+        `reason` where one has stayed after all. What was left over and is deleted is forgotten: no tool is stale
+        because of it. A tool that no longer exists may come back, and then makes its files again."""
+        chosen = [one for one in found if not one.reason]
+        rows = tuple(table_name(one.thing.key) for one in chosen if is_rows(one.thing.key))
+        problem = self._delete_rows(rows) if rows else ""
         done = [
-            replace(one, reason=self._deleter.delete(one.thing.key))
-            for one in found
-            if not one.reason
+            replace(
+                one,
+                reason=problem if is_rows(one.thing.key) else self._deleter.delete(one.thing.key),
+            )
+            for one in chosen
         ]
         forgotten: dict[str, set[Key]] = {}
         for one in done:
-            if one.is_left_over and not one.is_gone and not one.reason:
+            is_forgotten = is_rows(one.thing.key) or (one.is_left_over and not one.is_gone)
+            if is_forgotten and not one.reason:
                 forgotten.setdefault(one.thing.module, set()).add(one.thing.key)
         self._work.memory.settle_moves()
         for module, keys in forgotten.items():

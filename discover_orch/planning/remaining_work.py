@@ -11,7 +11,7 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.model.table_keys import WHOLE, table_key, table_name
+from discover_orch.model.table_keys import WHOLE, is_rows, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import (
     build_left_over_warning,
@@ -224,6 +224,7 @@ class RemainingWork:
             for result in self.all_results
             for key, write in result.writes.items()
             if key.startswith(prefix)
+            and not is_rows(key)
             and (write.is_checked or write.is_left_over)
             and write.mark == EXISTS
         ) - {"", WHOLE}

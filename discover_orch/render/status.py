@@ -20,6 +20,7 @@ from discover_orch.model.documents import (
     list_used,
 )
 from discover_orch.model.items import FilePattern, Item, item_text, noun_of, tool_of, values_in
+from discover_orch.model.table_keys import read_rows
 from discover_orch.model.tool import Tool
 from discover_orch.planning.cleaning import Found
 from discover_orch.planning.remaining_work import RemainingWork
@@ -250,8 +251,9 @@ def withdrawn_lines(tools: Iterable[ToolStatus]) -> list[str]:
     lines = []
     for tool in tools:
         for one in shown(tool.withdrawn) if isinstance(tool, StatusOfItems) else ():
-            files = used_texts([used for used in one.left_over if used.file], MOST)
-            tables = used_texts([used for used in one.left_over if used.table], MOST)
+            left = [used for used in one.left_over if used.file or read_rows(used.table)]
+            files = used_texts(left, MOST)
+            tables = used_texts([used for used in one.left_over if used not in left], MOST)
             said = [
                 f"withdrawn: {one.name}" + (f", since {one.cause} is gone" if one.cause else "")
             ]

@@ -32,7 +32,7 @@ _TAG = "ORCH"
 #: The keys of `ORCH` that say how or when a tool is run, not what it does.
 OPERATIONAL = frozenset((
     "retries", "retry_delay", "timeout", "tokens", "cancel", "always", "max_age", "repeatable", "replaces",
-    "each", "in_order",
+    "each", "in_order", "column",
 ))  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_file, is_in_memory
-from discover_orch.model.table_keys import WHOLE, table_key, table_name
+from discover_orch.model.table_keys import WHOLE, table_key, table_name, whole_table
 from discover_orch.staleness.database_file import (
     DatabaseStat,
     count_changes,
@@ -99,7 +99,7 @@ class CurrentDatabase:
 
     def mark(self, key: Key) -> str:
         """Whether a table exists."""
-        name = table_name(key)
+        name = table_name(whole_table(key))
         if key.split(":", 2)[1] != str(self.number):
             return EXISTS
         if name in self._missing or (self.known is not None and name in self.known.missing):

@@ -15,10 +15,12 @@ from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.table_keys import (
     database_of,
     is_all_tables,
+    is_rows,
     is_table_list,
     shown_table,
     table_key,
     table_name,
+    whole_table,
 )
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.rule import MarkOf, Reason, find_acting
@@ -70,11 +72,13 @@ def with_readers(
     """These things, each with the tool that made it, and the tools whose last success read it."""
     makers = dict(made)
     readers: dict[Key, list[str]] = {key: [] for key in makers}
+    rows = [key for key in makers if is_rows(key)]
     for result in results if makers else ():
         success, module = result.success, result.module
         if success is None or module not in registry.tools:
             continue
-        for key in dict.fromkeys((*used_files(success.inputs), *success.tables)):
+        read_rows = (key for key in rows if whole_table(key) in success.tables)
+        for key in dict.fromkeys((*used_files(success.inputs), *success.tables, *read_rows)):
             is_sibling = key.startswith("table:") and tool_of(module) == tool_of(
                 makers.get(key, "")
             )
@@ -119,7 +123,8 @@ def find_left_over(
     if success is None or not left:
         return
     used = {*used_files(success.inputs), *success.tables, *find_acting(result)}
-    for key in sorted(used & left.keys()):
+    rows = (key for table in used & writers.left_rows.keys() for key in writers.left_rows[table])
+    for key in sorted({*(used & left.keys()), *rows}):
         last = left[key]
         is_own = last.module == result.module
         is_same = key.startswith("table:") and tool_of(last.module) == tool_of(result.module)

@@ -10,7 +10,13 @@ from msgspec import Struct
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import CHECK_PREFIXES, status_words
 from discover_orch.model.items import item_text
-from discover_orch.model.table_keys import is_all_tables, is_table_list, shown_table, table_name
+from discover_orch.model.table_keys import (
+    is_all_tables,
+    is_rows,
+    is_table_list,
+    shown_table,
+    table_name,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_versions import find_changed
 from discover_orch.staleness.memory import UPGRADED
@@ -149,7 +155,7 @@ def _left_over_sentence(reason: Reason, name_of: Callable[[str], str]) -> str:
     things = f"{shown} and {reason.more:,} more" if reason.more else shown
     if reason.how == "left over":
         return f"reads {things}, which {name_of(reason.by)} no longer makes"
-    if item_text(reason.by) and reason.key.startswith("table:"):
+    if item_text(reason.by) and reason.key.startswith("table:") and not is_rows(reason.key):
         return (
             f"reads {shown}, which may still have rows of {name_of(reason.by)}, which is withdrawn"
         )

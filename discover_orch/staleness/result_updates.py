@@ -13,9 +13,11 @@ from discover_orch.model.dataflow import add_earlier
 from discover_orch.model.table_keys import (
     database_of,
     is_all_tables,
+    is_rows,
     is_table_list,
     table_key,
     table_name,
+    whole_table,
 )
 from discover_orch.staleness.code_versions import is_same
 from discover_orch.staleness.tool_result import (
@@ -184,11 +186,14 @@ def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
 def _find_old(
     before: ToolResult, writes: Mapping[Key, Write], is_there: Callable[[Key], bool]
 ) -> dict[Key, Write]:
-    """What it did not write now, less what it once took away, and has left now though it was there again."""
+    """What it did not write now, less what it once took away, and has left now though it was there again, and rows of
+    tables that it has written as a whole."""
     return {
         key: one
         for key, one in before.writes.items()
-        if key not in writes and not (one.mark == ABSENT and is_there(key))
+        if key not in writes
+        and not (one.mark == ABSENT and is_there(key))
+        and not (is_rows(key) and whole_table(key) in writes)
     }
 
 
@@ -206,7 +211,9 @@ def _find_forgotten(past: Success, now: Inputs, writes: Mapping[Key, Write]) -> 
 def _with_earlier_tables(now: Success, past: Success) -> tuple[Key, ...]:
     if past.inputs.other.get("database") != now.inputs.other.get("database"):
         return now.tables
-    return tuple(dict.fromkeys((*now.tables, *past.tables)))
+    by_rows = {whole_table(key) for key in now.tables if is_rows(key)}
+    past_tables = (key for key in past.tables if key not in by_rows)
+    return tuple(dict.fromkeys((*now.tables, *past_tables)))
 
 
 def _with_earlier(write: Write, earlier: Write | None) -> Write:

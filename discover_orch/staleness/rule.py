@@ -19,7 +19,11 @@ from discover_orch.model.table_keys import (
     database_of,
     is_acting,
     is_all_tables,
+    is_rows,
     is_table_list,
+    rows_key,
+    table_name,
+    whole_table,
 )
 from discover_orch.staleness.tool_result import (
     ABSENT,
@@ -80,6 +84,25 @@ class Reason(Struct, frozen=True):
 MarkOf = Callable[[Key], str]
 #: Finds the present version of a file by its content.
 VersionOf = Callable[[Key], str]
+
+
+def with_rows(
+    success: Success, column: str, value: str, written: Collection[Key], writers: Writers
+) -> Success:
+    """The success of an item that reads only the rows with this value in the column, with these in place of each table
+    of which such rows are known: the item has `written` them, or another tool did, and still makes them."""
+
+    def rows_of(key: Key) -> Key:
+        rows = rows_key(key, column, value)
+        is_known = rows in written or any(
+            row.key == rows and row.place != GONE and row.write.is_made and not row.is_left_over
+            for row in writers.of(rows)
+        )
+        return rows if is_known else key
+
+    tables = tuple(rows_of(key) for key in success.tables)
+    rows = dict.fromkeys(table_name(key) for key in (*tables, *written) if is_rows(key))
+    return replace(success, tables=tables, flow=replace(success.flow, rows=tuple(rows)))
 
 
 def without_lost_writes(
@@ -215,10 +238,18 @@ class Judge:
             found.update(dict.fromkeys(tables or [key]))
         writes = self._result.writes.items()
         # Who makes one trigger does not depend on the others of its table.
-        own = (key for key, write in writes if not (write.is_unread or is_acting(key)))
+        own = (
+            key
+            for key, write in writes
+            if not (write.is_unread or is_acting(key) or self._is_by_rows(key, write))
+        )
         found.update(dict.fromkeys(own))
         found.update(dict.fromkeys(one for one in find_acting(self._result) if one in writers))
         return found
+
+    def _is_by_rows(self, key: Key, write: Write) -> bool:
+        """Whether it is judged by the rows of its item that it has written, not by the whole table."""
+        return write.is_in_rows and key not in self._success.tables
 
     def find_adds(self, key: Key) -> Write | None:
         """The write of a key that the tool only writes."""
@@ -260,6 +291,8 @@ class Judge:
             if earlier and earlier.write.seq > since:
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
             other = writers.find_anew(key, self._result.module, since)
+            if other is None and is_rows(key):
+                other = writers.find_anew(whole_table(key), self._result.module, since)
             if other is not None:
                 return Reason(
                     key, other.module, max(other.write.anew, other.write.edited), how="overwritten"
@@ -317,7 +350,11 @@ class Judge:
             if not (write.is_checked or write.only_adds) or write.mark == UNSURE:
                 continue
             is_table = key.startswith("table:")
-            if is_table and self._writers.find_edit(key) is not None:
+            if (
+                is_table
+                and not self._is_by_rows(key, write)
+                and self._writers.find_edit(key) is not None
+            ):
                 last = self._writers.last(key)
                 if (
                     last is not None
@@ -326,8 +363,8 @@ class Judge:
                 ):
                     yield Reason(key, last.module, then=last.write.version, how="edited")
                 continue
-            if is_table and max(write.seq, asof) >= looked():
-                continue
+            if is_rows(key) or (is_table and max(write.seq, asof) >= looked()):
+                continue  # of rows: whether the table is there counts
             now = self._mark_of(key)
             if now == write.mark:
                 continue

@@ -9,7 +9,7 @@ from functools import cached_property
 from msgspec import Struct
 
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import WHOLE, database_of, is_table_list
+from discover_orch.model.table_keys import WHOLE, database_of, is_rows, is_table_list, whole_table
 from discover_orch.staleness.tool_result import ABSENT, DATABASE, Key, Seq, ToolResult, Write
 
 #: The place of a tool that no longer exists.
@@ -81,8 +81,8 @@ class _Alike:
         return max(rows, key=_number_of, default=None)
 
 
-#: The place of a writer, and whether it is made, only adds and only creates.
-_Kind = tuple[int, bool, bool, bool]
+#: The place of a writer, and whether it is made, only adds, only creates, and writes rows of its own alone.
+_Kind = tuple[int, bool, bool, bool, bool]
 _NO_ROWS: Mapping[_Kind, _Alike] = {}
 
 
@@ -118,6 +118,7 @@ class Writers:
         self._add(place, now)
         if not self._left.keys().isdisjoint((*before.writes, *now.writes)):
             self.__dict__.pop("left_over", None)
+            self.__dict__.pop("left_rows", None)
         for index in ("_tables", "_folders", "of_several"):
             self.__dict__.pop(index, None)
 
@@ -129,7 +130,7 @@ class Writers:
         for key, write in result.writes.items():
             here = first if key.startswith("table:") else place
             row = Writer(key, here, result.module, write, ended, accepted)
-            kind = (here, write.is_made, write.only_adds, write.only_creates)
+            kind = (here, write.is_made, write.only_adds, write.only_creates, write.is_in_rows)
             kinds = self._rows.setdefault(key, {})
             if (alike := kinds.get(kind)) is None:
                 alike = kinds[kind] = _Alike()
@@ -176,11 +177,22 @@ class Writers:
                     row
                     for row in left
                     if row.place == GONE and item_text(row.module) and row.write.seq >= anew
+                    if not row.write.is_in_rows  # these rows are left over, not the table
                 ]
                 others = []
             if left and not others:
                 found[key] = max(left, key=_number_of)
-        return found
+        tables = {key for key in found if not is_rows(key)}
+        return {
+            key: row
+            for key, row in found.items()
+            if key in tables or whole_table(key) not in tables
+        }
+
+    @cached_property
+    def left_rows(self) -> Mapping[Key, list[Key]]:
+        """Of what is left over, the rows of each table."""
+        return _grouped((whole_table(key), key) for key in self.left_over if is_rows(key))
 
     def __contains__(self, key: Key) -> bool:
         return key in self._rows
@@ -204,6 +216,9 @@ class Writers:
         start = database_of(key)
         if key != start + WHOLE:
             yield from rows.get(key, _NO_ROWS).items()
+            if is_rows(key):  # who does not say which rows it writes may write these
+                all_kinds = rows.get(whole_table(key), _NO_ROWS).items()
+                yield from (one for one in all_kinds if not one[0][-1])
             yield from rows.get(start + WHOLE, _NO_ROWS).items()
             return
         for one in self._tables.get(start, ()):
@@ -221,7 +236,8 @@ class Writers:
     @cached_property
     def _tables(self) -> Mapping[str, list[Key]]:
         """The tables of each database, without the lists of tables."""
-        return _grouped((database_of(one), one) for one in self._rows if _is_table(one))
+        tables = (one for one in self._rows if _is_table(one) and not is_rows(one))
+        return _grouped((database_of(one), one) for one in tables)
 
     @cached_property
     def of_several(self) -> list[Key]:
@@ -240,7 +256,7 @@ class Writers:
         """Whether all who are known to write the file or table only add to it, so that users may add to it too."""
         kinds = [kind for kind, alike in self._find_kinds(key) if self._is_there(alike)]
         made = [kind for kind in kinds if kind[0] != GONE and kind[1]]
-        return all(adds or creates for _, _, adds, creates in made or kinds)
+        return all(adds or creates for _, _, adds, creates, _ in made or kinds)
 
     def _is_there(self, alike: _Alike) -> bool:
         """Whether one of these writes had ended by then."""
@@ -278,7 +294,7 @@ class Writers:
         """The tool that makes the thing first; `adds` is as of `maker`."""
         first: Writer | None = None
         for kind, alike in self._find_kinds(key):
-            place, is_made, _, only_creates = kind
+            place, is_made, _, only_creates, _ = kind
             counts = place >= 0 and is_made and not only_creates and not _is_unconcerned(adds, kind)
             rows = alike.rows.values() if counts and (first is None or place < first.place) else ()
             first = next(
@@ -300,7 +316,7 @@ class Writers:
         thing anew. `ever`: also one whose code does not write it any more."""
 
         def concerns(kind: _Kind) -> bool:
-            at, is_made, _, only_creates = kind
+            at, is_made, _, only_creates, _ = kind
             return (
                 0 <= at < place
                 and (ever or is_made)
@@ -317,6 +333,8 @@ class Writers:
             return ABSENT
         if write.version is None or write.version == DATABASE:
             return None
+        if not _knows_version(key, writer):
+            return None
         if not key.startswith("table:") or write.seq > self._foreign_write():
             return write.version
         return None if self._content_of(key, write.seq) is None else write.version
@@ -325,7 +343,7 @@ class Writers:
         """Whether another program has written to the database since, and what a table contains that had a version is
         not known."""
         last = self.last(key) if _is_table(key) else None
-        has_version = last is not None and bool(last.write.version)
+        has_version = last is not None and bool(last.write.version) and _knows_version(key, last)
         return last is not None and has_version and self.version(key, last) is None
 
     def find_edit(self, key: Key) -> str | None:
@@ -333,6 +351,8 @@ class Writers:
         is not so, or not known."""
         last = self.last(key) if _is_table(key) else None
         if last is None or last.write.mark == ABSENT or last.write.version is None:
+            return None
+        if not _knows_version(key, last):
             return None
         now = self._content_of(key, last.write.seq)
         return None if now == last.write.version else now
@@ -343,6 +363,11 @@ def _grouped(pairs: Iterable[tuple[str, Key]]) -> dict[str, list[Key]]:
     for group, key in pairs:
         found.setdefault(group, []).append(key)
     return found
+
+
+def _knows_version(key: Key, writer: Writer) -> bool:
+    """Whether the version that it left is that of these rows, not of the whole table."""
+    return writer.key == key or not is_rows(key)
 
 
 def _is_table(key: Key) -> bool:
@@ -356,5 +381,5 @@ def _number_of(writer: Writer) -> Seq:
 
 def _is_unconcerned(one: Write, kind: _Kind) -> bool:
     """Whether neither writer minds the other: both only add, or one only creates what is not there."""
-    _, _, only_adds, only_creates = kind
+    _, _, only_adds, only_creates, _ = kind
     return (one.only_adds and only_adds) or one.only_creates or only_creates

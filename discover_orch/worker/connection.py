@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from functools import partial
 
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from discover_orch.databases.driver_transaction import (
 from discover_orch.databases.drivers import find_database
 from discover_orch.model.errors import Problem
 from discover_orch.model.observation import MADE, UNCLEAR
+from discover_orch.model.table_keys import read_rows
 from discover_orch.worker.child_processes import find_children
 
 TYPE_CHECKING = False
@@ -73,6 +75,10 @@ class ToolConnection:
         self._mode, self._version_rows = mode, version_rows
         #: What the tables contain that the latest step has written.
         self.contents: dict[str, TableContent] = {}
+        self._of_item = "", ""  # the column and the value that the rows of the step have
+        #: The rows of the item that it has written, by name, with their versions.
+        self.rows: dict[str, str] = {}
+        self._database: Database | None = None
         self._warn = warn
         self._warnings: set[str] = set()  # that were given
         self._by_mode: dict[str, Transaction] = {}
@@ -100,7 +106,7 @@ class ToolConnection:
 
     def attach(self, conn: Any, *, has_memory: bool) -> None:
         """A new connection has been opened."""
-        database = find_database(conn)
+        database = self._database = find_database(conn)
         self._by_mode = {mode: database.open_transaction(mode) for mode in {self._mode, "none"}}
         self.transaction = self._by_mode[self._mode]
         self.transaction.attach()
@@ -169,8 +175,11 @@ class ToolConnection:
         commits_by_itself: bool,
         writes_alone: bool = False,
         attempt: Attempt | None = None,
+        of_item: tuple[str, str] = ("", ""),
     ) -> None:
-        """`attempt` is recorded in the database when the transaction is committed."""
+        """`attempt` is recorded in the database when the transaction is committed. `of_item`: a column, and the value
+        that the rows of the step have there."""
+        self._of_item = of_item
         if self.transaction is not None:
             mode = "none" if commits_by_itself else self._mode
             self.transaction = self._by_mode[mode]
@@ -274,13 +283,14 @@ class ToolConnection:
         tables = self.tables
         if tables is not None:
             tables.resolve()
-            self.contents = {}
+            self.contents, self.rows = {}, {}
             if keep and self._version_rows and tables.has_written:
                 uses = tables.peek()
                 dropped = {one.name for one in uses if one.kind == "dropped"}
                 written = (one.name for one in uses if one.kind in MADE)
                 left = [one for one in written if one not in dropped]
                 self.contents = tables.read_tables(left, self._version_rows)
+                self._find_rows_of_item(left)
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:
                 self._observer.has_closed_connection = True
@@ -319,6 +329,16 @@ class ToolConnection:
             return ["committed by itself"]
         return notes
 
+    def _find_rows_of_item(self, tables: Collection[str]) -> None:
+        column, value = self._of_item
+        if column and self._database is not None:
+            from discover_orch.databases.item_rows import find_written_rows  # few tools say it
+
+            with suppress(Exception):  # the transaction has failed
+                self.rows = find_written_rows(
+                    self._database, tables, column, value, self._version_rows
+                )
+
     def _record_afterwards(self, attempt: Attempt) -> None:
         """In a transaction of its own. If the tool has closed the connection or left a transaction open, later: until
         then the database has no record of this success, and a run that is killed leaves the tool stale."""
@@ -347,7 +367,9 @@ class ToolConnection:
     def _is_closed(self) -> bool:
         return self.transaction is None or self.transaction.is_closed()
 
-    def look_at_tables(self, names: Iterable[str]) -> tuple[tuple[str, ...] | None, dict[str, str]]:
+    def look_at_tables(
+        self, names: Collection[str]
+    ) -> tuple[tuple[str, ...] | None, dict[str, str]]:
         """Outside of any step: which tables there are, as of `TableLog.look`, and the versions of these."""
         if self.tables is None:
             return None, {}
@@ -355,9 +377,17 @@ class ToolConnection:
         try:
             there = self.tables.look()
             found = self.tables.read_tables(names, self._version_rows)
+            rows = self._read_rows([*filter(read_rows, names)])
         finally:
             self.end(keep=False)
-        return there, {name: one.version or TOO_LARGE for name, one in found.items()}
+        return there, {name: one.version or TOO_LARGE for name, one in found.items()} | rows
+
+    def _read_rows(self, names: Collection[str]) -> dict[str, str]:
+        if not names or self._database is None:
+            return {}
+        from discover_orch.databases.item_rows import read_versions
+
+        return read_versions(self._database, names, self._version_rows)
 
     def remove_tables(self, order: RunStep) -> tuple[str, ...]:
         """As `removal.remove_tables`, once the transaction of the step has begun; what was dropped."""

@@ -109,7 +109,8 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 
     `is_traced` is as of the worker's `Prepare`. The parent sends it when the step before has ended. After `timeout`
     seconds it interrupts the tool. `drops`, `empties` and `may_drop` are tables that are removed in its transaction
-    first, as `removal.remove_tables` says.
+    first, as `removal.remove_tables` says. `value` is what the rows of an item have in the `column`, if it writes no
+    others.
     """
 
     module: str
@@ -134,12 +135,15 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     drops: tuple[str, ...] = ()
     empties: tuple[str, ...] = ()
     may_drop: tuple[str, ...] = ()
+    column: str = ""
+    value: str = ""
 
 
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What has the database recorded of this project? Documents come only where another success is `known` of a tool,
     or none. Before that: hold the lock of the project under this name until the worker ends; make these attempts void;
-    store these records. With `has_tables`: which tables and views are there, and what do `tables` contain?"""
+    store these records; delete the rows with these names, by `table_keys`. With `has_tables`: which tables and views
+    are there, and what do `tables` contain?"""
 
     project: str = ""
     known: Mapping[str, str] = field(default_factory=dict)
@@ -147,6 +151,7 @@ class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     waits: bool = False
     voids: tuple[Attempt, ...] = ()
     records: tuple[SuccessRecord, ...] = ()
+    deletes: tuple[str, ...] = ()
     has_tables: bool = False
     tables: tuple[str, ...] = ()
 

@@ -119,17 +119,31 @@ class Resources:
         commits_by_itself: bool = False,
         writes_alone: bool = False,
         attempt: Attempt | None = None,
+        of_item: tuple[str, str] = ("", ""),
     ) -> None:
-        """Begin the transaction of a step that uses these resources. `attempt` is recorded with it."""
+        """Begin the transaction of a step that uses these resources. `attempt` is recorded with it; `of_item` is as of
+        `ToolConnection.begin`."""
         if self._uses_conn(names):
             self._connection.begin(
-                commits_by_itself=commits_by_itself, writes_alone=writes_alone, attempt=attempt
+                commits_by_itself=commits_by_itself,
+                writes_alone=writes_alone,
+                attempt=attempt,
+                of_item=of_item,
             )
 
     def remove_tables(self, order: RunStep) -> tuple[str, ...]:
         """Removes, in the transaction of the step, what it is to make anew; what was dropped."""
         is_used = (order.drops or order.empties) and self._uses_conn(order.resources)
         return self._connection.remove_tables(order) if is_used else ()
+
+    def delete_rows(self, names: Iterable[str]) -> None:
+        """Raises what the database raises."""
+        from discover_orch.databases.item_rows import delete_rows
+
+        database = find_database(self.open([CONN])[CONN])
+        if database.is_known:
+            with database.transaction():
+                delete_rows(database, names)
 
     def ask_memory(self, order: Ask) -> Answer:
         """Raises what the database raises."""
@@ -177,7 +191,9 @@ class Resources:
         record, self._connection.record = self._connection.record, ""
         return record
 
-    def look_at_tables(self, names: Iterable[str]) -> tuple[tuple[str, ...] | None, dict[str, str]]:
+    def look_at_tables(
+        self, names: Collection[str]
+    ) -> tuple[tuple[str, ...] | None, dict[str, str]]:
         """Which tables there are, where they are listed, and the versions of these that can be read; "?" for one that
         has too many rows."""
         self.open([CONN])
@@ -243,6 +259,8 @@ class Resources:
         versions = {name: one.version for name, one in contents.items() if one.version is not None}
         logs = self._find_logs(CONN in used)
         uses = [*logs[0].drain(*logs[1:], versions=versions)] if logs else []
+        rows, connection.rows = connection.rows, {}
+        uses += [Use(f"rows:{name}", "written", version) for name, version in rows.items()]
         has_committed = observer is not None and observer.own.has_written
         seen: dict[str, Any] = {}
         if self._has_written_past_conn() or (CONN not in used and used & self._foreign):

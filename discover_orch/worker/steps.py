@@ -193,6 +193,8 @@ class Worker:
         with self._baseline:
             try:
                 answer = self._resources.ask_memory(order) if order.project else Answer()
+                if order.deletes:
+                    self._resources.delete_rows(order.deletes)
                 if order.has_tables:
                     tables, contents = self._resources.look_at_tables(order.tables)
                     answer = replace(answer, tables=tables, contents=contents)
@@ -351,6 +353,7 @@ class Worker:
             commits_by_itself=order.commits_by_itself,
             writes_alone=order.writes_alone,
             attempt=self._attempt_of(order),
+            of_item=(order.column, order.value),
         )
         self._removed = self._resources.remove_tables(order)
         given = {**named, **opened} if order.checks else {}

@@ -33,7 +33,14 @@ from tests.support.project_builder import Answer
 from tests.support.promises import Wrong, describe, shrink
 
 #: A tool with such a reason may be blocked by one that fails.
-UNKNOWN = ("never ran", ".py changed", "upstream ", "a stale tool needs", "may be upstream")
+UNKNOWN = (
+    "never ran",
+    "failed (",
+    ".py changed",
+    "upstream ",
+    "a stale tool needs",
+    "may be upstream",
+)
 #: A run was asked for an item, or for a range, that is not there.
 NO_SUCH_ITEM = (2, 5)
 

@@ -32,6 +32,7 @@ class Tool:
     reads_before: bool = False  # what the day before left too, one after another
     reads_all: bool = False  # an item that reads all days of its first tool
     lists: bool = False  # of a folder all files, by its listing
+    by_column: bool = False  # says that an item uses the rows of its day alone
 
     @property
     def is_file(self) -> bool:
@@ -213,6 +214,8 @@ def _tag(history: History, state: State, tool: Tool) -> dict[str, object]:
         tag["outputs"] = f"{tool.name}/{{{param_of(history, tool)}}}.txt"
     if tool.reads_before:
         tag["in_order"] = True
+    if tool.by_column and param_of(history, tool) != "file":
+        tag["column"] = "day"
     return tag
 
 
@@ -316,7 +319,8 @@ def _random_tool(chance: random.Random, name: str, earlier: list[Tool]) -> Tool:
     )
     if each == "first":
         form = chance.choice(("pattern", "pattern", "paths", "list", "range"))
-        return replace(one, each=form, reads_before=form != "paths" and chance.random() < 0.15)
+        before, column = form != "paths" and chance.random() < 0.15, chance.random() < 0.4
+        return replace(one, each=form, reads_before=before, by_column=column)
     if each == "":
         of = [one.name for one in chance.sample(earlier, chance.randint(0, min(2, len(earlier))))]
         return replace(one, of=tuple(sorted(of)))
@@ -328,7 +332,8 @@ def _random_tool(chance: random.Random, name: str, earlier: list[Tool]) -> Tool:
         one = replace(one, is_declared=of_tool.is_declared and root.each != "paths")
     if one.each == "tool" or one.is_declared:  # else only the stage says what comes first
         one = replace(one, stage=stage - chance.randint(0, 1))
-    return replace(one, of=(of_tool.name,), reads_all=chance.random() < 0.1)
+    all_days, column = chance.random() < 0.1, chance.random() < 0.4
+    return replace(one, of=(of_tool.name,), reads_all=all_days, by_column=column and not all_days)
 
 
 KINDS = (
@@ -380,7 +385,7 @@ def smaller(history: History) -> Iterator[History]:
     for at, tool in enumerate(history.tools):
         for plain in (
             {"is_flat": False}, {"lists": False}, {"reads_before": False}, {"reads_all": False},
-            {"type": "str"},
+            {"type": "str"}, {"by_column": False},
         ):  # fmt: skip
             found = replace(tool, **plain)
             if found != tool:

@@ -366,6 +366,8 @@ def build_order(step: Step, code: Iterable[str]) -> RunStep:
         drops=removal.drops,
         empties=removal.empties,
         may_drop=removal.may_drop,
+        column=tool.column,
+        value=tool.value_of_column,
     )
 
 

@@ -1,0 +1,194 @@
+"""With `"column"`, an item is judged by its own rows of a table, on each database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import Orch, Project
+from tests.support.remembered import run_all, run_changed
+
+#: Runs a statement as another program, and returns the rows.
+Execute = Callable[[str], list[tuple[Any, ...]]]
+
+TOOL = """
+from datetime import date
+STAGE = {stage!r}
+ORCH = {tag}
+def run(conn, *, day: date):
+    conn.execute("create table if not exists {table} (day date, amount integer)")
+    conn.execute(f"delete from {table} where day = '{{day}}'")
+    {fill}
+"""
+LOAD = TOOL.format(
+    stage="load",
+    tag={"each": "raw/{day}.csv", "column": "day"},
+    table="sales",
+    fill="""conn.execute(f"insert into sales values ('{day}', {open(f'raw/{day}.csv').read()})")""",
+)
+DAILY = TOOL.format(
+    stage="daily",
+    tag={"each": "load", "column": "day"},
+    table="daily",
+    fill="""conn.execute(f"insert into daily select day, amount * 10 from sales where day = '{day}'")""",
+)
+TOTAL = """
+STAGE = "total"
+def run(conn):
+    [(total,)] = conn.execute("select sum(amount) from daily").fetchall()
+    open("total.txt", "w").write(str(total))
+"""
+DAYS = {"2026-01-10": 1, "2026-01-11": 2, "2026-01-12": 4}
+
+
+def changed(orch: Orch) -> set[str]:
+    return {*run_changed(orch)}
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("duckdb", marks=pytest.mark.slow),
+        pytest.param("postgres", marks=[pytest.mark.slow, pytest.mark.postgres]),
+    ]
+)
+def execute(
+    request: pytest.FixtureRequest, project: Project, new_postgres: Callable[[], str]
+) -> Execute:
+    """A project on each database that has run."""
+    path = {"sqlite": "w.db", "duckdb": "w.duckdb"}.get(request.param, "")
+    url = f"{request.param}:///{path}" if path else new_postgres()
+    root = project(
+        {
+            "orch.toml": f"database = '{url}'\nstages = ['load', 'daily', 'total']\n",
+            "src/load.py": LOAD,
+            "src/daily.py": DAILY,
+            "src/total.py": TOTAL,
+            **{f"raw/{day}.csv": str(amount) for day, amount in DAYS.items()},
+        }
+    )
+
+    def run(sql: str) -> list[tuple[Any, ...]]:
+        conn: Any = psycopg.connect(url) if not path else None
+        if request.param == "sqlite":
+            conn = sqlite3.connect(root / path)
+        elif path:
+            import duckdb
+
+            conn = duckdb.connect(root / path)
+        with closing(conn):
+            done = conn.execute(sql)
+            rows: list[tuple[Any, ...]] = done.fetchall() if sql.startswith("select") else []
+            conn.commit()
+        return rows
+
+    return run
+
+
+@pytest.fixture
+def root(execute: Execute, project: Project, orch: Orch) -> Path:
+    run_all(orch)
+    return project({})
+
+
+def test_a_corrected_day_runs_that_day_of_each_tool(root: Path, orch: Orch) -> None:
+    assert (root / "total.txt").read_text() == "70"
+    (root / "raw/2026-01-11.csv").write_text("3")
+    assert changed(orch) == {"load 2026-01-11", "daily 2026-01-11", "total"}
+    assert (root / "total.txt").read_text() == "80"
+    assert changed(orch) == set()
+
+
+def test_a_row_that_another_program_changed_is_made_again_by_its_item(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    execute("update sales set amount = 100 where day = '2026-01-12'")
+    status = orch("status").out
+    assert "2026-01-12  stale  table sales (day = 2026-01-12) was changed by another" in status
+    assert "3 days: 2 fresh, 1 stale" in status
+    assert changed(orch) == {"load 2026-01-12"}
+    execute("delete from daily where day = '2026-01-10'")
+    ran = changed(orch)
+    # On DuckDB and PostgreSQL a table does not count as changed by the order of its rows.
+    assert ran - {"total"} == {"daily 2026-01-10"}
+    assert (root / "total.txt").read_text() == "70"
+    assert changed(orch) == set()
+
+
+def test_a_day_whose_reader_ran_on_a_changed_row_runs_again(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    execute("update sales set amount = 100 where day = '2026-01-12'")
+    assert orch("run", "daily", "total").code == 0
+    assert (root / "total.txt").read_text() == "1030"
+    assert changed(orch) == {"load 2026-01-12", "daily 2026-01-12", "total"}
+    assert (root / "total.txt").read_text() == "70"
+
+
+def test_a_failure_of_one_day_blocks_that_day_alone(root: Path, orch: Orch) -> None:
+    (root / "raw/2026-01-10.csv").write_text("no number")
+    (root / "raw/2026-01-11.csv").write_text("5")
+    answer = orch("run", "--changed")
+    assert "FAILED load 2026-01-10" in answer.out
+    assert "blocked by load 2026-01-10: daily 2026-01-10, total" in answer.out
+    assert "daily 2026-01-11" in answer.out
+
+
+def test_rows_of_a_withdrawn_day_are_left_over_until_clean_deletes_them(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    (root / "raw/2026-01-10.csv").unlink()
+    said = " ".join(orch("status").out.split())
+    assert "table sales (day = 2026-01-10) is left over" in said
+    assert "reads table daily (day = 2026-01-10) of daily 2026-01-10, which is withdrawn" in said
+    listed = orch("clean").out
+    assert "the rows of 2 items can be deleted: add --yes" in listed
+    assert len(execute("select * from sales")) == 3
+    assert "deleted the rows of 2 items" in orch("clean", "--yes").out
+    assert {str(day) for day, _ in execute("select * from daily")} == {*DAYS} - {"2026-01-10"}
+    assert changed(orch) == {"total"}
+    assert (root / "total.txt").read_text() == "60"
+    assert "withdrawn" not in orch("status").out
+    assert "nothing is left over" in orch("clean").out
+
+
+def test_rows_of_a_withdrawn_day_that_another_program_changed_stay(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    (root / "raw/2026-01-10.csv").unlink()
+    execute("update sales set amount = 7 where day = '2026-01-10'")
+    answer = orch("clean", "--yes")
+    assert "stays: they were changed after load 2026-01-10 made them" in " ".join(
+        answer.out.split()
+    )
+    assert len(execute("select * from sales")) == 3
+    assert len(execute("select * from daily")) == 2
+
+
+def test_a_later_tool_that_changes_the_whole_table_makes_its_readers_by_day_stale(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    scale = """
+        STAGE = "load"
+        AFTER = "tool:load"
+        def run(conn):
+            conn.execute("update sales set amount = amount + 1")
+        """
+    (root / "src/scale.py").write_text("\n".join(line[8:] for line in scale.splitlines()))
+    ran = changed(orch)
+    assert {"scale", *(f"daily {day}" for day in DAYS), "total"} <= ran
+    assert (root / "total.txt").read_text() == "100"
+    assert changed(orch) == set()
+
+
+def test_a_dropped_table_makes_all_days_stale(execute: Execute, root: Path, orch: Orch) -> None:
+    execute("drop table sales")
+    assert changed(orch) >= {f"load {day}" for day in DAYS}
+    assert {str(day) for day, _ in execute("select * from sales")} == {*DAYS}
+    assert changed(orch) == set()
