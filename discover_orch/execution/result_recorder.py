@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -319,7 +319,7 @@ class ResultRecorder:
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
         if tool.item.values:
-            writes = {key: _with_edit(key, one, writers) for key, one in writes.items()}
+            writes = {key: _with_edit(key, one, writes, writers) for key, one in writes.items()}
         if tool.column and not tool.is_in_order:
             success = with_rows(success, tool.column, tool.value_of_column, writes, writers)
         kept = self._find_kept(end, success, writes, writers)
@@ -490,9 +490,10 @@ def _keeps_earlier(tool: Tool, kept: Iterable[Key]) -> Problem:
     return build_note("keeps-earlier", message, f"orch run {tool.name} --rebuild makes it anew")
 
 
-def _with_edit(key: Key, write: Write, writers: Writers) -> Write:
+def _with_edit(key: Key, write: Write, writes: Collection[Key], writers: Writers) -> Write:
     """The write of an item, with when it found the table as another program had changed it."""
-    is_edited = not write.is_in_rows and writers.find_edit(key) is not None
+    by_rows = write.is_in_rows and writers.knows_rows(key, writes)
+    is_edited = not by_rows and writers.find_edit(key) is not None
     return replace(write, edited=write.seq) if is_edited else write
 
 

@@ -248,8 +248,12 @@ class Judge:
         return found
 
     def _is_by_rows(self, key: Key, write: Write) -> bool:
-        """Whether it is judged by the rows of its item that it has written, not by the whole table."""
-        return write.is_in_rows and key not in self._success.tables
+        """Whether it is judged by the rows of its item that it has written, not by the whole table. Of rows that
+        somebody has written since who does not say which, the content is not known."""
+        is_read = key in self._success.tables
+        return (
+            write.is_in_rows and not is_read and self._writers.knows_rows(key, self._result.writes)
+        )
 
     def find_adds(self, key: Key) -> Write | None:
         """The write of a key that the tool only writes."""

@@ -339,6 +339,12 @@ class Writers:
             return write.version
         return None if self._content_of(key, write.seq) is None else write.version
 
+    def knows_rows(self, table: Key, written: Iterable[Key]) -> bool:
+        """Whether those of these keys that are rows of the table were written last by somebody who says which rows."""
+        rows = [one for one in written if is_rows(one) and whole_table(one) == table]
+        last = [row for one in rows if (row := self.last(one)) is not None]
+        return all(is_rows(one.key) for one in last)
+
     def may_be_edited(self, key: Key) -> bool:
         """Whether another program has written to the database since, and what a table contains that had a version is
         not known."""

@@ -187,6 +187,24 @@ def test_a_later_tool_that_changes_the_whole_table_makes_its_readers_by_day_stal
     assert changed(orch) == set()
 
 
+def test_a_row_changed_behind_a_tool_that_writes_the_whole_table_is_made_again(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    note = """
+        STAGE = "load"
+        AFTER = "tool:load"
+        def run(conn):
+            conn.execute("delete from sales where day = '2000-01-01'")
+            conn.execute("insert into sales values ('2000-01-01', 0)")
+        """
+    (root / "src/note.py").write_text("\n".join(line[8:] for line in note.splitlines()))
+    changed(orch)
+    execute("update sales set amount = 100 where day = '2026-01-12'")
+    changed(orch)
+    rows = {str(day): amount for day, amount in execute("select * from sales")}
+    assert rows == {**DAYS, "2000-01-01": 0}
+
+
 def test_a_dropped_table_makes_all_days_stale(execute: Execute, root: Path, orch: Orch) -> None:
     execute("drop table sales")
     assert changed(orch) >= {f"load {day}" for day in DAYS}
