@@ -182,19 +182,23 @@ NOTEBOOK = """{
  "nbformat": 4, "nbformat_minor": 5
 }
 """
+#: The kernel is killed: one that takes more than 2.5 s to end, as the first one of a new environment may, makes
+#: jupyter_client raise CancelledError on Python 3.11.
 RUN_NOTEBOOK = {
     "papermill": """
         import papermill
         STAGE = "s"
         def run():
-            papermill.execute_notebook("report.ipynb", "out/report.ipynb", progress_bar=False, log_output=False)
+            how = {"progress_bar": False, "log_output": False, "shutdown_kernel": "immediate"}
+            papermill.execute_notebook("report.ipynb", "out/report.ipynb", **how)
         """,
     "nbclient": """
         import nbclient, nbformat
         STAGE = "s"
         def run():
             book = nbformat.read("report.ipynb", as_version=4)
-            nbclient.NotebookClient(book, resources={"metadata": {"path": "."}}).execute()
+            how = {"resources": {"metadata": {"path": "."}}, "shutdown_kernel": "immediate"}
+            nbclient.NotebookClient(book, **how).execute()
             with open("out/report.txt", "w") as file:
                 file.write(book.cells[0].outputs[0].text)
         """,
