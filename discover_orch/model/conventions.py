@@ -21,22 +21,12 @@ SQL_SUFFIX = ".sql"
 TOOL_SUFFIXES = (".py", SQL_SUFFIX)
 #: Folders that are not scanned for tools, beside those that are hidden or a virtual environment.
 SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", "build", "dist"})
-#: Options of orch run: a parameter of the same name can only be set with -p.
+#: What `orch run` itself takes, without dashes: a parameter of the same name can only be set with -p.
 OWN_OPTIONS = frozenset(
-    {"dry_run", "changed", "resume", "pdb", "output", "wait", "quiet", "verbose", "json"}
-    | {"database", "exclude", "param", "color", "project", "help", "exitfirst", "maxfail", "jobs"}
-    | {
-        "checks",
-        "no_checks",
-        "changed_since",
-        "executor",
-        "junit",
-        "trace",
-        "openlineage",
-        "on_failure",
-        "if_busy",
-    }
-)
+    {"changed", "changed_since", "checks", "color", "database", "dry_run", "exclude", "executor", "exitfirst"}
+    | {"help", "if_busy", "jobs", "json", "junit", "maxfail", "no_checks", "on_failure", "openlineage", "output"}
+    | {"param", "pdb", "project", "quiet", "rebuild", "resume", "trace", "verbose"}
+)  # fmt: skip
 
 _SKIPPED_FILES = frozenset({"conftest.py", CONF_FILE, "__main__.py"})
 

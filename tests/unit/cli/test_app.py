@@ -15,6 +15,8 @@ import pytest
 from discover_orch import __version__
 from discover_orch.cli.app import StdoutClosed, app, run_command_line
 from discover_orch.cli.options import Context, OrchUsage
+from discover_orch.cli.run_command import command as run_command
+from discover_orch.model.conventions import OWN_OPTIONS
 from tests.support.project_builder import write_files
 
 Captured = pytest.CaptureFixture[str]
@@ -121,3 +123,14 @@ def test_a_worker_is_taken_once_and_ended_where_nobody_took_it(
     assert run_command_line(["--version"], interpreter) == 0
     assert run_command_line(["list"]) == 5
     assert ended == [interpreter, interpreter]
+
+
+def test_own_options_are_those_of_run() -> None:
+    """A flag `checks` would also need `--no-checks`."""
+    taken = {
+        option[2:].replace("-", "_")
+        for param in run_command.get_params(click.Context(run_command))
+        for option in (*param.opts, *param.secondary_opts)
+        if option.startswith("--")
+    }
+    assert taken | {name.removeprefix("no_") for name in taken} == OWN_OPTIONS
