@@ -203,12 +203,13 @@ class Project:
             resume=resume,
             executor=executor,
             jobs=jobs,
+            max_failures=max_failures,
             is_unchecked=no_checks,
             rebuild=rebuild,
             if_busy="wait" if wait else "fail",
         )
         with open_run(*asked, notes.extend) as ready:
-            yield from run_events(ready, (*notes, *warnings_of(ready)), max_failures)
+            yield from run_events(ready, (*notes, *warnings_of(ready)))
 
     def _ask(
         self,

@@ -28,7 +28,7 @@ from discover_orch.execution.event_documents import (
     TransactionEnded,
     build_event,
 )
-from discover_orch.execution.request import ReadyRun, RunSettings
+from discover_orch.execution.request import ReadyRun
 from discover_orch.execution.run_events import Event as OwnEvent
 from discover_orch.execution.run_events import StepsAdded, nothing_to_do_events
 from discover_orch.execution.signal_handlers import SignalHandlers
@@ -43,17 +43,14 @@ LONGEST_OUTPUT = 1_000_000
 LONGEST_WAIT = 0.5
 
 
-def run_events(
-    ready: ReadyRun, notes: Iterable[Problem], max_failures: int | None
-) -> Generator[Event, None, None]:
+def run_events(ready: ReadyRun, notes: Iterable[Problem]) -> Generator[Event, None, None]:
     """Runs the plan; `notes` are reported at its start. The caller holds the lock of the project. Raises OrchError."""
     view, plan = ready.view, ready.plan
     tools = plan.tools
 
     def start(interrupts: Interrupts) -> Generator[OwnEvent, None, None]:
         side = session.open_far_side(ready, is_guest=True)
-        settings = RunSettings(max_failures=max_failures, jobs=ready.jobs)
-        yield from session.run_plan(ready, settings, session.Host(side=side, requests=interrupts))
+        yield from session.run_plan(ready, session.Host(side=side, requests=interrupts))
 
     def events() -> Generator[OwnEvent, None, None]:
         yield from run_in_background(start) if plan.steps else nothing_to_do_events(plan)

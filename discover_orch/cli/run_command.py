@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec.structs import replace
 
 from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
 from discover_orch.cli.console import Console, is_on_github
@@ -30,7 +29,6 @@ from discover_orch.execution.event_documents import not_started, nothing_to_do
 from discover_orch.execution.request import (
     ReadyRun,
     Request,
-    RunSettings,
     RunSkipped,
     look_ahead,
     open_run,
@@ -133,11 +131,11 @@ def command(
     """
     reports = None if dry_run else _find_outputs(context, arguments, outputs)
     try:
-        settings, request = _read_options(arguments, shown, **given)
+        request = _read_request(arguments, shown, **given)
         if dry_run:
             return show_plan(context, look_ahead(arguments.view, request), shown)
         with open_run(arguments.view, request, context.console.problems) as ready:
-            return _run(context, ready, settings, shown, reports)
+            return _run(context, ready, shown, reports)
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
         if shown.as_json:  # complete JSON, although nothing ran
@@ -154,7 +152,6 @@ def command(
 def _run(
     context: Context,
     ready: ReadyRun,
-    settings: RunSettings,
     shown: DisplayOptions,
     reports: RunOutputs | None,
 ) -> int:
@@ -165,7 +162,7 @@ def _run(
     from discover_orch.cli.show_run import run_and_show
 
     resume = _find_resume(context, ready.plan, ready.request.database)
-    return run_and_show(context, ready, replace(settings, jobs=ready.jobs), shown, resume, reports)
+    return run_and_show(context, ready, shown, resume, reports)
 
 
 def _find_outputs(
@@ -179,7 +176,7 @@ def _find_outputs(
     return RunOutputs(context.console, options, arguments.view.project.root)
 
 
-def _read_options(
+def _read_request(
     arguments: ToolArguments,
     shown: DisplayOptions,
     *,
@@ -188,39 +185,23 @@ def _read_options(
     pdb: bool,
     no_checks: bool,
     **asked: Any,
-) -> tuple[RunSettings, Request]:
-    """How to run, and what: `asked` are fields of the request. Raises UsageError for options that cannot be
-    combined."""
-    settings = RunSettings(
-        max_failures=1 if exitfirst else maxfail,
-        is_raw=shown.output == "raw",
-        post_mortem=pdb,
-        all_frames=shown.verbose,
-    )
-    if shown.as_json and settings.is_raw:
+) -> Request:
+    """`asked` are fields of the request. Raises UsageError for options that cannot be combined."""
+    is_raw = shown.output == "raw"
+    if shown.as_json and is_raw:
         raise OrchUsage(
             "--json cannot be combined with --output raw: the output of tools would mix with the JSON lines",
             "leave one of them out",
         )
-    request = build_request(arguments, is_unchecked=no_checks, **asked)
-    if pdb or settings.is_raw:
-        option = "--pdb" if pdb else "--output raw"
-        _refuse_other_workers(request, option, arguments.view.project.executor)
-        request = replace(request, jobs=1)
-    return settings, request
-
-
-def _refuse_other_workers(request: Request, option: str, configured: str) -> None:
-    """A debugger and raw output need the terminal for one worker."""
-    executor = request.executor or configured
-    if executor != "local":
-        raise OrchUsage(
-            f"{option} cannot be combined with the executor {executor}: the tool runs elsewhere",
-            "add --executor local",
-        )
-    if request.jobs is not None and request.jobs > 1:
-        message = f"--jobs cannot be combined with {option}: only one tool can have the terminal"
-        raise OrchUsage(message, "leave one of them out")
+    return build_request(
+        arguments,
+        max_failures=1 if exitfirst else maxfail,
+        is_raw=is_raw,
+        post_mortem=pdb,
+        all_frames=shown.verbose,
+        is_unchecked=no_checks,
+        **asked,
+    )
 
 
 def _find_resume(context: Context, plan: Plan, database: str | None) -> Resume:

@@ -6,13 +6,11 @@ import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from msgspec.structs import replace
-
 from discover_orch.cli.console import Console, HungUp, StatusLine
 from discover_orch.cli.options import Context
 from discover_orch.execution import session
 from discover_orch.execution.event_documents import Note, build_event
-from discover_orch.execution.request import ReadyRun, RunSettings
+from discover_orch.execution.request import ReadyRun
 from discover_orch.execution.run_events import Event, Report, StepsAdded, Suspended, Ticked
 from discover_orch.model.errors import BlockedInterrupt, ExitCode, Problem
 from discover_orch.model.tool import Tool
@@ -29,26 +27,25 @@ if TYPE_CHECKING:
 def run_and_show(
     context: Context,
     ready: ReadyRun,
-    settings: RunSettings,
     shown: DisplayOptions,
     resume: Resume,
     outputs: RunOutputs | None = None,
 ) -> int:
     """Runs the plan to its end and returns the exit code."""
-    view, plan = ready.view, ready.plan
+    view, plan, request = ready.view, ready.plan, ready.request
     console, writer = context.console, RunWriter(context.console, shown)
-    warnings = _find_terminal_warning() if settings.post_mortem else ()
+    warnings = _find_terminal_warning() if request.post_mortem else ()
     console.problems((*warnings, *first_few((*view.warnings, *plan.warnings))))
     side = session.open_far_side(ready)
     if side is not None:  # no worker is needed on this machine
         context.end_interpreter()
     host = session.Host(
-        interpreter=None if settings.is_raw else context.claim_interpreter(),
+        interpreter=None if request.is_raw else context.claim_interpreter(),
         side=side,
         keep=None if outputs is None else outputs.lines.append,
+        predicts=writer.terminal is not None,
     )
-    settings = replace(settings, predicts=writer.terminal is not None)
-    events = session.run_plan(ready, settings, host)
+    events = session.run_plan(ready, host)
     heading = run_heading(view, console.out_style, side.shown if side else "")
     writer.begin(plan, heading=heading, resume=resume)
     ended = writer.follow(events)

@@ -42,6 +42,14 @@ if TYPE_CHECKING:
     from discover_orch.execution.database_memory import DatabaseMemory
     from discover_orch.planning.remaining_work import RemainingWork
 
+#: Fields of a request, the others that each cannot be combined with, and what to do instead.
+_CONFLICTS = {
+    "resume": (
+        ("targets", "exclude", "changed", "changed_since"),
+        "it runs what is left of a recorded plan: leave the other one out",
+    ),
+    "changed_since": (("changed",), "use one of them"),
+}
 #: Shows warnings to the user, or keeps them.
 Note = Callable[[Iterable[Problem]], object]
 
@@ -52,7 +60,8 @@ class Request(Struct, frozen=True, kw_only=True):
     `database` and `executor` take the place of the configured ones, and so does the number of `jobs`. `resume` is
     the number of the run to resume, "" for the latest that did not finish. `changed_since` names a commit of git.
     `is_unchecked`: the checks of tools do not run. `rebuild`: what the tools made is removed before they run.
-    `if_busy` is "fail", "wait" or "skip"."""
+    `if_busy` is "fail", "wait" or "skip". `max_failures` end the run. `is_raw`: tools write to the terminal.
+    `post_mortem`: a failed tool is debugged there. `all_frames`: tracebacks show libraries too."""
 
     targets: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -66,10 +75,19 @@ class Request(Struct, frozen=True, kw_only=True):
     is_unchecked: bool = False
     rebuild: bool = False
     if_busy: str = "fail"
+    max_failures: int | None = None
+    is_raw: bool = False
+    post_mortem: bool = False
+    all_frames: bool = False
 
     @property
     def is_partial(self) -> bool:
         return self.changed or self.changed_since is not None or self.resume is not None
+
+    @property
+    def needs_terminal(self) -> bool:
+        """Whether the tools use the terminal, which only one worker can have."""
+        return self.is_raw or self.post_mortem
 
 
 class ReadyRun(Struct, frozen=True, kw_only=True):
@@ -83,26 +101,15 @@ class ReadyRun(Struct, frozen=True, kw_only=True):
 
     @property
     def jobs(self) -> int:
-        jobs = self.request.jobs
-        return self.view.project.jobs if jobs is None else jobs
+        request = self.request
+        if request.needs_terminal:
+            return 1
+        return self.view.project.jobs if request.jobs is None else request.jobs
 
     @property
     def has_jobs(self) -> bool:
         """Whether the number is one that the user chose."""
         return self.request.jobs is not None or "jobs" in self.view.project.origins
-
-
-class RunSettings(Struct, frozen=True, kw_only=True):
-    """At most `jobs` tools at a time; `max_failures` end the run. `is_raw`: tools write to the terminal themselves.
-    `post_mortem`: a failed tool is debugged there. `all_frames`: tracebacks show libraries too. `predicts`: the events
-    say how much time is left, which takes time itself."""
-
-    jobs: int = 1
-    max_failures: int | None = None
-    is_raw: bool = False
-    post_mortem: bool = False
-    all_frames: bool = False
-    predicts: bool = True
 
 
 class RunSkipped(OrchError):
@@ -275,7 +282,7 @@ def ask_database(
 
 def _plan(view: ProjectView, request: Request) -> ReadyRun:
     """What was asked for, before it is known what is left of it."""
-    _refuse_conflicts(request)
+    _refuse_conflicts(view, request)
     view = use_choices(view, request)
     plan = Plan()
     if request.resume is not None:
@@ -316,23 +323,30 @@ def _with_recorded_database(view: ProjectView, request: Request) -> ProjectView:
     return view if url is None else project_view.with_database(view, url)
 
 
-def _refuse_conflicts(request: Request) -> None:
+def _refuse_conflicts(view: ProjectView, request: Request) -> None:
     """Raises UsageError for what cannot be combined."""
-    option, others, hint = "changed_since", ["changed"], "use one of them"
-    if request.resume is not None:
-        option, others = "resume", ["targets", "exclude", "changed", "changed_since"]
-        hint = "it runs what is left of a recorded plan: leave the other one out"
-    elif request.changed_since is None:
-        return
 
     def named(field: str) -> str:
         is_typed = not request.values.is_python and field != "targets"
         return f"--{field.replace('_', '-')}" if is_typed else field
 
-    for other in others:
-        if getattr(request, other):
-            message = f"{named(option)} cannot be combined with {named(other)}"
+    for option, (others, hint) in _CONFLICTS.items():
+        found = [one for one in others if getattr(request, one)]
+        if getattr(request, option) is not None and found:
+            message = f"{named(option)} cannot be combined with {named(found[0])}"
             raise UsageError.of("usage", message, hint)
+    if not request.needs_terminal:
+        return
+    option = "--pdb" if request.post_mortem else "--output raw"
+    executor = request.executor or view.project.executor
+    if executor != "local":
+        message = (
+            f"{option} cannot be combined with the executor {executor}: the tool runs elsewhere"
+        )
+        raise UsageError.of("usage", message, "add --executor local")
+    if request.jobs is not None and request.jobs > 1:
+        message = f"--jobs cannot be combined with {option}: only one tool can have the terminal"
+        raise UsageError.of("usage", message, "leave one of them out")
 
 
 def _find_remaining(planned: ReadyRun, database: DatabaseMemory, *, is_run: bool) -> ReadyRun:

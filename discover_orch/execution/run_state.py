@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.request import RunSettings
+from discover_orch.execution.request import Request
 from discover_orch.execution.run_events import FAILED, Event, ToolRetried
 from discover_orch.execution.step_queue import WRITES, StepQueue, one_by_one
 from discover_orch.model.graph import reachable, reverse
@@ -25,7 +25,7 @@ from discover_orch.planning.plan import Plan
 _CODE_ERRORS = frozenset(
     {"ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError", "TabError"}
 )
-_USUAL = RunSettings()
+_USUAL = Request()
 
 
 class Run:
@@ -45,7 +45,7 @@ class Run:
         self,
         plan: Plan,
         registry: Registry,
-        settings: RunSettings = _USUAL,
+        request: Request = _USUAL,
         *,
         has_known_flow: Callable[[Tool], bool],
         queue: StepQueue | None = None,
@@ -58,10 +58,10 @@ class Run:
         the run."""
         self.is_one_transaction = is_one_transaction
         self.workers = workers
-        self._has_retries = not (settings.post_mortem or is_one_transaction)
+        self._has_retries = not (request.post_mortem or is_one_transaction)
         self._random = random
         self._attempts: dict[str, ToolFinished] = {}  # the latest that failed and is to be retried
-        self._max_failures = 1 if is_one_transaction else settings.max_failures
+        self._max_failures = 1 if is_one_transaction else request.max_failures
         self._has_known_flow = has_known_flow
         self._use(plan, registry, queue)
         self._submitted: list[str] = []

@@ -24,7 +24,7 @@ from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.worker_driver import WorkerDriver, build_prepare
 from discover_orch.execution.new_items import NewItems, may_find_items
 from discover_orch.execution.recorder import Recorder, has_record
-from discover_orch.execution.request import ReadyRun, RunSettings
+from discover_orch.execution.request import ReadyRun
 from discover_orch.execution.run_events import Event
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.runner import Extension, RunHooks, RunRequests, run_steps
@@ -69,25 +69,24 @@ class Host(Struct, frozen=True, kw_only=True):
 
     With `requests`, no signal handlers are installed. If they are not those of a watch, the process belongs to another
     program, so this may be any thread, and no processes are adopted. `keep` gets each line of the journal, also where
-    `.orch` cannot be written."""
+    `.orch` cannot be written. `predicts`: the events say how much time is left, which takes time itself."""
 
     interpreter: Interpreter | None = None
     side: FarSide | None = None
     requests: RunRequests | None = None
     watched: WatchedRun | None = None
     keep: Callable[[bytes], object] | None = None
+    predicts: bool = True
 
     @property
     def is_guest(self) -> bool:
         return self.requests is not None and self.watched is None
 
 
-_USUAL, _OWN_PROCESS = RunSettings(), Host()
+_OWN_PROCESS = Host()
 
 
-def run_plan(
-    ready: ReadyRun, settings: RunSettings = _USUAL, host: Host = _OWN_PROCESS
-) -> Generator[Event, None, None]:
+def run_plan(ready: ReadyRun, host: Host = _OWN_PROCESS) -> Generator[Event, None, None]:
     """The events of a run of what is `ready`. The generator must be exhausted or closed: either leaves no process
     behind and a complete journal. A BrokenPipeError that is thrown into it closes it too, and says that the output
     cannot be written any more."""
@@ -96,7 +95,7 @@ def run_plan(
     assert requests is not None
     try:
         with handlers or contextlib.nullcontext():
-            yield from _Session(ready, settings, host).events(requests)
+            yield from _Session(ready, host).events(requests)
     finally:
         if host.side is not None:
             host.side.close()
@@ -107,13 +106,13 @@ def run_plan(
 class _Session:
     """The parts of one run."""
 
-    def __init__(self, ready: ReadyRun, settings: RunSettings, host: Host) -> None:
-        plan, view = ready.plan, ready.view
-        self._plan, self._settings, self._host = plan, settings, host
+    def __init__(self, ready: ReadyRun, host: Host) -> None:
+        plan, view, request = ready.plan, ready.view, ready.request
+        self._plan, self._request, self._host = plan, request, host
         self._registry, self._project = registry, project = view.registry, view.project
-        self._jobs = settings.jobs if host.side is None else host.side.jobs
+        self._jobs = ready.jobs if host.side is None else host.side.jobs
         self._start_here: Callable[[], Supervisor] = partial(
-            Supervisor.start, raw_output=settings.is_raw, adopts_orphans=not host.is_guest
+            Supervisor.start, raw_output=request.is_raw, adopts_orphans=not host.is_guest
         )
         self._start: Callable[[], Supervisor | RemoteWorker] = self._start_here
         if host.side is not None:
@@ -123,9 +122,9 @@ class _Session:
         self._prepare = build_prepare(
             registry,
             project,
-            raw_output=settings.is_raw,
-            post_mortem=settings.post_mortem,
-            all_frames=settings.all_frames,
+            raw_output=request.is_raw,
+            post_mortem=request.post_mortem,
+            all_frames=request.all_frames,
             is_traced=project.transaction != "run"
             or all(step.tool.is_traced for step in plan.possible_steps),
         )
@@ -163,7 +162,7 @@ class _Session:
         self._run = int(self._recorder.run), key
 
     def events(self, requests: RunRequests) -> Iterator[Event]:
-        settings, tools = self._settings, self._tools
+        request, tools = self._request, self._tools
         plan = tools.with_previous(self._plan)
         queue = self._build_queue(plan) if self._jobs > 1 else None
         executor = self._build_executor(1 if queue is None else self._jobs)
@@ -171,7 +170,7 @@ class _Session:
         run = Run(
             plan,
             self._registry,
-            settings,
+            request,
             has_known_flow=tools.has_known_flow,
             queue=queue,
             workers=1 if queue is None else self._count_workers(plan),
@@ -179,9 +178,9 @@ class _Session:
             random=_random,
         )
         # Not where a watch may stop the run between two tools, and where the tool writes to the terminal.
-        may_submit_early = plan.turns is None and self._host.watched is None and not settings.is_raw
+        may_submit_early = plan.turns is None and self._host.watched is None and not request.is_raw
         hooks = RunHooks(
-            expected=tools.expected_duration if settings.predicts else None,
+            expected=tools.expected_duration if self._host.predicts else None,
             settle=self._settle if self._prepare.project else None,
             take_records=tools.take_records if self._prepare.project else None,
             store=self._store,

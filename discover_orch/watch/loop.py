@@ -29,7 +29,6 @@ from discover_orch.execution.request import (
     DatabaseBusy,
     ReadyRun,
     Request,
-    RunSettings,
     ask_database,
     waiting_problem,
 )
@@ -234,8 +233,11 @@ class WatchLoop:
             code=watched.status.code,
         )
         events = session.run_plan(
-            ReadyRun(request=Request(), view=watched.view, plan=plan),
-            RunSettings(all_frames=self._options.all_frames),
+            ReadyRun(
+                request=Request(jobs=1, all_frames=self._options.all_frames),
+                view=watched.view,
+                plan=plan,
+            ),
             session.Host(requests=self, watched=ready),
         )
         try:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_orch.discovery.registry import Registry, with_observed
-from discover_orch.execution.request import RunSettings
+from discover_orch.execution.request import Request
 from discover_orch.execution.run_events import ToolRetried
 from discover_orch.execution.run_state import Run
 from discover_orch.execution.step_queue import StepQueue
@@ -83,7 +83,7 @@ def test_no_run_breaks_an_order_a_token_or_a_conflict(
     run = Run(
         plan,
         registry,
-        RunSettings(max_failures=limit),
+        Request(max_failures=limit),
         has_known_flow=lambda tool: tool.module in known,
         workers=jobs,
         queue=StepQueue(modules, waits, needs, {"gpu": GPUS}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from discover_orch.discovery.registry import Registry
-from discover_orch.execution.request import RunSettings
+from discover_orch.execution.request import Request
 from discover_orch.execution.run_events import ToolRetried
 from discover_orch.execution.run_state import Run
 from discover_orch.model.errors import Problem
@@ -40,7 +40,7 @@ def begin(
     return Run(
         make_plan(found, *targets),
         found,
-        RunSettings(max_failures=max_failures),
+        Request(max_failures=max_failures),
         has_known_flow=lambda tool: tool.module in known,
     )
 
