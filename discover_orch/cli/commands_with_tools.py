@@ -6,13 +6,25 @@ options may come before or after targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
 
-from discover_orch.cli.options import VIEW, Context, OrchUsage, ToolArguments, complete_words
+from discover_orch.cli.options import (
+    PREFIX,
+    VIEW,
+    Context,
+    OrchUsage,
+    OutputOptions,
+    complete_words,
+    decorated,
+    exclude_option,
+    take_files,
+    targets_argument,
+)
 from discover_orch.cli.tool_options import (
     find_pairs,
     find_refusal,
@@ -149,28 +161,84 @@ class ToolsCommand(click.Command):
         ctx.meta[DYNAMIC] = dynamic
 
 
-def build_request(arguments: ToolArguments, **more: Any) -> Request:
-    """What was typed, and `more` fields of it."""
-    values = GivenParams(
-        options=arguments.options,
-        pairs=tuple(_pair(text) for text in arguments.pairs),
-        folder=arguments.view.folder,
-    )
-    return Request(
-        targets=arguments.targets,
-        exclude=arguments.exclude,
-        values=values,
-        database=arguments.database,
-        **more,
-    )
+class _Pair(click.ParamType):  # type: ignore[type-arg]
+    """The type of `-p`."""
+
+    name = "pair"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> KeyValue:
+        key, found, text = str(value).partition("=")
+        if not found or not key.strip():
+            message = f"-p {value}: expected KEY=VALUE"
+            raise OrchUsage(message, "for example: -p since=2024-01-31")
+        tool, _, name = key.strip().rpartition(".")
+        return KeyValue(tool=tool or None, name=name, text=text)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        assert isinstance(ctx.command, ToolsCommand)
+        return ctx.command.complete_pair(ctx, incomplete)
 
 
-def _pair(text: str) -> KeyValue:
-    key, found, value = text.partition("=")
-    if not found or not key.strip():
-        raise OrchUsage(f"-p {text}: expected KEY=VALUE", "for example: -p since=2024-01-31")
-    tool, _, name = key.strip().rpartition(".")
-    return KeyValue(tool=tool or None, name=name, text=value)
+def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments and options that choose tools and set their parameters, for a `ToolsCommand`.
+
+    `command` is called with the `Context`, the project, the `Request` that these make, and its own options as
+    keywords. Those of `display_options` are one `DisplayOptions`, `shown`, and those of `output_options` one
+    `OutputOptions`, `outputs`.
+    """
+
+    @functools.wraps(command)
+    def call(
+        *,
+        targets: tuple[str, ...],
+        exclude: tuple[str, ...],
+        pairs: tuple[KeyValue, ...],
+        database: str | None,
+        **given: Any,
+    ) -> Any:
+        ctx = click.get_current_context()
+        view: ProjectView = ctx.meta[VIEW]
+        typed = {name: given.pop(name) for name in [*given] if name.startswith(PREFIX)}
+        options = {
+            name.removeprefix(PREFIX): value if isinstance(value, tuple) else (str(value).lower(),)
+            for name, value in typed.items()
+            if value not in (None, ())
+        }
+        values = GivenParams(options=options, pairs=pairs, folder=view.folder)
+        request = Request(targets=targets, exclude=exclude, values=values, database=database)
+        if "output" in given:
+            from discover_orch.render.run import DisplayOptions
+
+            own = {name: given.pop(name) for name in ("output", "quiet", "verbose", "as_json")}
+            given["shown"] = DisplayOptions(**own)
+        if "on_failure" in given:
+            on_failure = given.pop("on_failure")
+            given["outputs"] = OutputOptions(files=take_files(given), on_failure=on_failure)
+        return command(ctx.obj, view, request, **given)
+
+    return decorated(
+        call,
+        click.option(
+            "--database",
+            metavar="URL",
+            help="The database to connect to, e.g. sqlite:///data.db.",
+        ),
+        click.option(
+            "-p",
+            "--param",
+            "pairs",
+            multiple=True,
+            type=_Pair(),
+            metavar="KEY=VALUE",
+            help="Set a parameter: since=2024-01-31, or parse.since=2024-01-31 for one tool only.",
+        ),
+        exclude_option,
+        targets_argument,
+    )
 
 
 def _before_dashes(args: Sequence[str]) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import Struct
@@ -71,20 +70,6 @@ class Context:
             return os.getcwd()
         except FileNotFoundError:
             return self.folder if self.folder and os.path.isabs(self.folder) else "."
-
-
-class ToolArguments(Struct, frozen=True, kw_only=True):
-    """What was typed to choose tools and to set their parameters, and the project that it was typed for.
-
-    `pairs` are the texts of `-p`; `options` the texts of the tools' own flags, by name of the parameter.
-    """
-
-    view: ProjectView
-    targets: tuple[str, ...]
-    exclude: tuple[str, ...]
-    pairs: tuple[str, ...]
-    database: str | None
-    options: Mapping[str, tuple[str, ...]]
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True):
@@ -215,60 +200,10 @@ def choosing_options(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Targets and `--exclude`, the `own` options of a command that shows what was chosen, `--json`, and the options of
     all commands. The command gets the `Context` first."""
-    return lambda command: _decorated(
+    return lambda command: decorated(
         common_options(click.pass_obj(command)),
         json_option,
         *reversed(own),
-        exclude_option,
-        targets_argument,
-    )
-
-
-def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The arguments and options that choose tools and set their parameters, for a `ToolsCommand`.
-
-    `command` is called with the `Context`, one `ToolArguments`, and its own options as keywords. Those of
-    `display_options` are one `DisplayOptions`, `shown`, and those of `output_options` one `OutputOptions`, `outputs`.
-    """
-
-    @functools.wraps(command)
-    def call(**given: Any) -> Any:
-        ctx = click.get_current_context()
-        typed = {name: given.pop(name) for name in [*given] if name.startswith(PREFIX)}
-        words = {name: given.pop(name) for name in ("targets", "exclude", "pairs", "database")}
-        options = {
-            name.removeprefix(PREFIX): value if isinstance(value, tuple) else (str(value).lower(),)
-            for name, value in typed.items()
-            if value not in (None, ())
-        }
-        arguments = ToolArguments(view=ctx.meta[VIEW], options=options, **words)
-        if "output" in given:
-            from discover_orch.render.run import DisplayOptions
-
-            own = {name: given.pop(name) for name in ("output", "quiet", "verbose", "as_json")}
-            given["shown"] = DisplayOptions(**own)
-        if "on_failure" in given:
-            on_failure = given.pop("on_failure")
-            given["outputs"] = OutputOptions(files=take_files(given), on_failure=on_failure)
-        return command(ctx.obj, arguments, **given)
-
-    return _decorated(
-        call,
-        click.option(
-            "--database",
-            metavar="URL",
-            help="The database to connect to, e.g. sqlite:///data.db.",
-        ),
-        click.option(
-            "-p",
-            "--param",
-            "pairs",
-            multiple=True,
-            # Only commands that know the parameters of tools have this option.
-            shell_complete=lambda ctx, _, start: cast(Any, ctx.command).complete_pair(ctx, start),
-            metavar="KEY=VALUE",
-            help="Set a parameter: since=2024-01-31, or parse.since=2024-01-31 for one tool only.",
-        ),
         exclude_option,
         targets_argument,
     )
@@ -279,7 +214,7 @@ def display_options(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--output`, `-q`, `-v` and `--json` of a command that shows runs, with these help texts."""
     raw = " raw: all, without capturing it; not with --json." if "raw" in outputs else ""
-    return lambda command: _decorated(
+    return lambda command: decorated(
         command,
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line."),
         click.option("-v", "--verbose", is_flag=True, help=verbose),
@@ -302,7 +237,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="COMMAND",
         help="If the run fails, give the summary of the run, as JSON, to this shell command.",
     )
-    return file_options(_decorated(command, on_failure))
+    return file_options(decorated(command, on_failure))
 
 
 def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -316,7 +251,7 @@ def file_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(name, metavar="FILE", type=click.Path(), help=text)
         for name, text in texts.items()
     ]
-    return _decorated(command, *options)
+    return decorated(command, *options)
 
 
 def take_files(given: dict[str, Any]) -> dict[str, str]:
@@ -327,7 +262,7 @@ def take_files(given: dict[str, Any]) -> dict[str, str]:
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`-C` and `--color`, which are accepted before the command and after it."""
-    return _decorated(
+    return decorated(
         command,
         click.option(
             "--color",
@@ -349,7 +284,7 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def _decorated(command: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[..., Any]:
+def decorated(command: Callable[..., Any], *options: Callable[[Any], Any]) -> Callable[..., Any]:
     """`options` from the last to the first, as click wants decorators."""
     for option in options:
         command = option(command)

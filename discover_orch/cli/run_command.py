@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
-from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
+from discover_orch.cli.commands_with_tools import ToolsCommand, tools_arguments
 from discover_orch.cli.console import Console, is_on_github
 from discover_orch.cli.options import (
     POSITIVE,
@@ -16,13 +17,11 @@ from discover_orch.cli.options import (
     Context,
     OrchUsage,
     OutputOptions,
-    ToolArguments,
     changed_since_option,
     common_options,
     display_options,
     if_busy_option,
     output_options,
-    tools_arguments,
 )
 from discover_orch.config.settings import WORDS
 from discover_orch.execution.event_documents import not_started, nothing_to_do
@@ -40,6 +39,7 @@ from discover_orch.model.errors import ExitCode, OrchError, Problem
 from discover_orch.model.parameter import MASK, is_secret_value
 from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.plan import Plan
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import build_plan, plan_text, settings_text
 from discover_orch.render.problems import first_few
 
@@ -117,7 +117,8 @@ if TYPE_CHECKING:
 @common_options
 def command(
     context: Context,
-    arguments: ToolArguments,
+    view: ProjectView,
+    request: Request,
     *,
     dry_run: bool,
     outputs: OutputOptions,
@@ -129,20 +130,20 @@ def command(
     A target is a stage, a tool, a file, a group, or a glob such as `pipeline.*`. `+x` adds all tools
     upstream of x, and `x+` all tools downstream.
     """
-    reports = None if dry_run else _find_outputs(context, arguments, outputs)
+    reports = None if dry_run else _find_outputs(context, view, outputs)
     try:
-        request = _read_request(arguments, shown, **given)
+        request = _with_options(request, shown, **given)
         if dry_run:
-            return show_plan(context, look_ahead(arguments.view, request), shown)
-        with open_run(arguments.view, request, context.console.problems) as ready:
+            return show_plan(context, look_ahead(view, request), shown)
+        with open_run(view, request, context.console.problems) as ready:
             return _run(context, ready, shown, reports)
     except OrchError as error:
         code, is_skipped = int(error.exit_code), isinstance(error, RunSkipped)
         if shown.as_json:  # complete JSON, although nothing ran
-            console, targets = context.console, arguments.targets
-            show_refused(console, error.problems, code, targets, dry_run=dry_run)
+            targets = request.targets
+            show_refused(context.console, error.problems, code, targets, dry_run=dry_run)
         if reports is not None and not is_skipped:
-            reports.refuse(arguments.targets, error.problems, code)
+            reports.refuse(request.targets, error.problems, code)
         raise
     finally:
         if reports is not None:  # without the lock: the command may run something
@@ -165,19 +166,17 @@ def _run(
     return run_and_show(context, ready, shown, resume, reports)
 
 
-def _find_outputs(
-    context: Context, arguments: ToolArguments, options: OutputOptions
-) -> RunOutputs | None:
+def _find_outputs(context: Context, view: ProjectView, options: OutputOptions) -> RunOutputs | None:
     """None if the run is reported on the terminal alone."""
     if not (options.is_needed or is_on_github()):
         return None
     from discover_orch.cli.report_run import RunOutputs
 
-    return RunOutputs(context.console, options, arguments.view.project.root)
+    return RunOutputs(context.console, options, view.project.root)
 
 
-def _read_request(
-    arguments: ToolArguments,
+def _with_options(
+    request: Request,
     shown: DisplayOptions,
     *,
     exitfirst: bool,
@@ -193,8 +192,8 @@ def _read_request(
             "--json cannot be combined with --output raw: the output of tools would mix with the JSON lines",
             "leave one of them out",
         )
-    return build_request(
-        arguments,
+    return replace(
+        request,
         max_failures=1 if exitfirst else maxfail,
         is_raw=is_raw,
         post_mortem=pdb,

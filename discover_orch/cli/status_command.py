@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import click
+from msgspec.structs import replace
 
-from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
+from discover_orch.cli.commands_with_tools import ToolsCommand, tools_arguments
 from discover_orch.cli.options import (
     Context,
     OrchUsage,
-    ToolArguments,
     common_options,
     if_busy_option,
     json_option,
-    tools_arguments,
 )
 from discover_orch.execution.request import (
+    Request,
     open_memory,
     read_status,
     running_problem,
@@ -64,7 +64,8 @@ MOST_NAMED = 20
 @common_options
 def command(
     context: Context,
-    arguments: ToolArguments,
+    view: ProjectView,
+    request: Request,
     *,
     verbose: bool,
     has_exit_code: bool,
@@ -75,12 +76,12 @@ def command(
     For a single tool, shows everything that is known about it. Only reads source text and files: your
     code is not imported.
     """
-    left, chosen = read_status(arguments.view, build_request(arguments), context.console.problems)
+    left, chosen = read_status(view, request, context.console.problems)
     tools, view, console = build_statuses(left, chosen), left.view, context.console
     if as_json:
         console.json({"tools": tools, **({"as_of": left.as_of} if left.as_of else {})})
     elif tools:
-        is_one = len(tools) == 1 and bool(arguments.targets)
+        is_one = len(tools) == 1 and bool(request.targets)
         steps = steps_of(tools[0])
         if is_one and len(steps) == 1:
             text = _tool_text(left, steps[0], console.out_style, verbose=verbose)
@@ -94,7 +95,7 @@ def command(
             )
         text += as_of_text(left.as_of, console.out_style)
         shown = {step.module for tool in tools for step in steps_of(tool)}
-        gone = frozenset() if arguments.targets else view.registry.observed - {*view.registry.tools}
+        gone = frozenset() if request.targets else view.registry.observed - {*view.registry.tools}
         things = [
             one
             for one in left.find_left_over()
@@ -156,7 +157,7 @@ def _warn_running(view: ProjectView) -> list[Problem]:
 @json_option
 @common_options
 def accept_command(
-    context: Context, arguments: ToolArguments, *, if_busy: str, as_json: bool
+    context: Context, view: ProjectView, request: Request, *, if_busy: str, as_json: bool
 ) -> int:
     """Mark the targets as fresh without running them.
 
@@ -164,12 +165,12 @@ def accept_command(
     or is left over and a target reads it, is to stay. A tool that is downstream of a stale one, or
     whose declared output does not exist, stays stale.
     """
-    if not arguments.targets:
+    if not request.targets:
         raise OrchUsage(
             "orch accept needs at least one target", "orch accept full accepts all tools"
         )
-    request = build_request(arguments, if_busy=if_busy)
-    view = use_choices(arguments.view, request)
+    request = replace(request, if_busy=if_busy)
+    view = use_choices(view, request)
     values, console = request.values, context.console
     plan = project_view.plan_targets(
         view, request.targets, exclude=request.exclude, values=values, is_partial=True

@@ -5,56 +5,28 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.cli.commands_with_tools import ToolsCommand, build_request
+from discover_orch.cli.commands_with_tools import ToolsCommand, tools_arguments
 from discover_orch.cli.options import (
     Context,
-    ToolArguments,
     common_options,
     display_options,
-    tools_arguments,
 )
 from discover_orch.config.project import Project
-from discover_orch.execution.request import ask_database
+from discover_orch.execution.request import Request, ask_database
 from discover_orch.model.errors import OrchError, Problem
+from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.problems import first_few
 from discover_orch.watch.watch_events import SCOPES, CannotRun, Scope
 
 if TYPE_CHECKING:
     from discover_orch.render.run import DisplayOptions
     from discover_orch.watch.loop import WatchOptions
-
-
-class CommandOptions(Struct, frozen=True, kw_only=True):
-    """The options of `orch watch`, as they were given."""
-
-    scope: Scope | None
-    no_initial: bool
-    on_busy: str | None
-    poll: bool
-    debounce: float | None
-    clear: bool
-    shown: DisplayOptions
-
-    def with_settings(self, configured: Mapping[str, Any]) -> WatchOptions:
-        """With the settings in `watch` for what was not given."""
-        from discover_orch.watch.loop import WatchOptions
-
-        preload, debounce = configured.get("preload", True), self.debounce
-        return WatchOptions(
-            scope=self.scope or configured.get("scope") or "affected",
-            queues=(self.on_busy or configured.get("on_busy")) == "queue",
-            runs_at_start=not self.no_initial,
-            must_poll=self.poll or bool(configured.get("poll")),
-            debounce=configured.get("debounce", 0.0) if debounce is None else debounce,
-            preload=None if preload is True else preload or (),
-            all_frames=self.shown.verbose,
-        )
 
 
 @click.command(
@@ -96,7 +68,15 @@ class CommandOptions(Struct, frozen=True, kw_only=True):
     verbose="Also show reasons, parameter values and notes.",
 )
 @common_options
-def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
+def command(
+    context: Context,
+    view: ProjectView,
+    request: Request,
+    *,
+    shown: DisplayOptions,
+    clear: bool,
+    **given: Any,
+) -> int:
     """Run the targets, then run again what a change makes stale.
 
     A change is an edit to code, to the settings, or to a file that a tool reads. Press q and Enter,
@@ -106,25 +86,45 @@ def command(context: Context, arguments: ToolArguments, **given: Any) -> int:
     from discover_orch.watch.loop import WatchLoop
     from discover_orch.watch.watched_project import WatchRequest
 
-    options = CommandOptions(**given)
-    shown = options.shown
+    options_of = partial(_build_options, **given)
+    request = replace(request, jobs=1, all_frames=shown.verbose)
     try:
-        request = WatchRequest(
-            start=context.start, folder=context.folder, request=build_request(arguments)
-        )
-        with ask_database(arguments.view, request.request, context.console.problems, runs=False):
+        with ask_database(view, request, context.console.problems, runs=False):
             pass
-        watching = WatchLoop(request, options.with_settings, os.environ)
+        watched = WatchRequest(start=context.start, folder=context.folder, request=request)
+        watching = WatchLoop(watched, options_of, os.environ)
     except OrchError as error:
         if shown.as_json:
             context.console.json_lines([CannotRun(problems=error.problems)])
         raise
-    project = arguments.view.project
-    warnings = (*arguments.view.warnings, *watching.watched.plan.warnings, *_ignored(project))
+    warnings = (*view.warnings, *watching.watched.plan.warnings, *_ignored(view.project))
     context.console.problems(first_few(warnings))
     for number in (signal.SIGTTIN, signal.SIGTTOU):  # keep watching in the background of a shell
         signal.signal(number, signal.SIG_IGN)
-    return show(context, watching, replace(shown, clears=options.clear))
+    return show(context, watching, replace(shown, clears=clear))
+
+
+def _build_options(
+    configured: Mapping[str, Any],
+    *,
+    scope: Scope | None,
+    no_initial: bool,
+    on_busy: str | None,
+    poll: bool,
+    debounce: float | None,
+) -> WatchOptions:
+    """With the settings in `watch`, which are `configured`, for what was not given."""
+    from discover_orch.watch.loop import WatchOptions
+
+    preload = configured.get("preload", True)
+    return WatchOptions(
+        scope=scope or configured.get("scope") or "affected",
+        queues=(on_busy or configured.get("on_busy")) == "queue",
+        runs_at_start=not no_initial,
+        must_poll=poll or bool(configured.get("poll")),
+        debounce=configured.get("debounce", 0.0) if debounce is None else debounce,
+        preload=None if preload is True else preload or (),
+    )
 
 
 def _ignored(project: Project) -> tuple[Problem, ...]:

@@ -80,7 +80,6 @@ class WatchOptions(Struct, frozen=True, kw_only=True):
     must_poll: bool = False
     debounce: float = 0.0
     preload: tuple[str, ...] | None = None
-    all_frames: bool = False
 
 
 class WatchLoop:
@@ -95,7 +94,7 @@ class WatchLoop:
         """`options_of` gives the options that follow from the settings in `watch`. Raises ProjectError and UsageError,
         as a run would."""
         self.watched = WatchedProject(request, environ)
-        self._options_of, self._environ = options_of, environ
+        self._options_of, self._environ, self._request = options_of, environ, request.request
         self._options = options = options_of(self.watched.view.project.watch)
         self._outbox = Outbox()
         self._schedule = Schedule(self.watched, options.scope, queues=options.queues)
@@ -233,11 +232,7 @@ class WatchLoop:
             code=watched.status.code,
         )
         events = session.run_plan(
-            ReadyRun(
-                request=Request(jobs=1, all_frames=self._options.all_frames),
-                view=watched.view,
-                plan=plan,
-            ),
+            ReadyRun(request=self._request, view=watched.view, plan=plan),
             session.Host(requests=self, watched=ready),
         )
         try:
