@@ -30,7 +30,7 @@ from discover_orch.planning.param_values import GivenParams, KeyValue
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph_svg import project_html
-from discover_orch.render.plan import build_plan
+from discover_orch.render.plan import build_plan_document
 from discover_orch.render.status import build_statuses
 
 Target = str | os.PathLike[str]
@@ -130,7 +130,7 @@ class Project:
             rebuild=rebuild,
         )
         ready = look_ahead(*asked)
-        shown = build_plan(ready.plan, ready.view.registry)
+        shown = build_plan_document(ready.plan, ready.view.registry)
         return replace(shown, warnings=warnings_of(ready))
 
     # Running.

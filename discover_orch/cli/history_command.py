@@ -97,7 +97,7 @@ def command(
         check_options(values, ())
     root = find_root(context.start, context.folder)[0]
     _settle_latest(root)
-    records = [read_run(root, run) for run in runs]
+    records = [find_record(root, run) for run in runs]
     console = context.console
     if len(records) == 2:
         from discover_orch.render.history import comparison_text
@@ -138,7 +138,7 @@ def _settle_latest(root: str) -> None:
                 pass
 
 
-def read_run(root: str, run: str | None) -> RunRecord:
+def find_record(root: str, run: str | None) -> RunRecord:
     """The run of this number, or the latest one. Raises UsageError if there is no such run, or it cannot be read."""
     kept = find_runs(root)
     if not kept:
@@ -334,7 +334,7 @@ def logs_command(
     --day 2026-01-13".
     """
     root = find_root(context.start, context.folder)[0]
-    records = [read_run(root, run)] if run else [*read_records(root)]
+    records = [find_record(root, run)] if run else [*read_records(root)]
     record, started = _find_printed(records, _join(words), take_values(given), run)
     path = find_log(root, record.run, started.module)
     console = context.console

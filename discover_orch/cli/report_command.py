@@ -15,7 +15,7 @@ from discover_orch.cli.file_output import (
     shown_path,
     write_and_open,
 )
-from discover_orch.cli.history_command import read_run
+from discover_orch.cli.history_command import find_record
 from discover_orch.cli.options import (
     RUN,
     Context,
@@ -67,7 +67,7 @@ def command(
     for option, path in paths.items():
         check_file_option(path, *flags, *(one for one in paths if one != option), option=option)
     root = find_root(context.start, context.folder)[0]
-    record = read_run(root, run)
+    record = find_record(root, run)
     document: dict[str, Any] = {"run": record.run, "path": None}
     for option, path in files.items():
         from discover_orch.cli.report_run import format_text  # the page needs none of it

@@ -40,7 +40,7 @@ from discover_orch.model.parameter import MASK, is_secret_value
 from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.plan import build_plan, plan_text, settings_text
+from discover_orch.render.plan import build_plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def show_plan(context: Context, ready: ReadyRun, shown: DisplayOptions) -> int:
         from discover_orch.planning.parallel import find_planned_waits
 
         waits = find_planned_waits(plan, view)
-    document = build_plan(plan, registry, freshness, waits)
+    document = build_plan_document(plan, registry, freshness, waits)
     if shown.as_json:
         console.json(document)
     elif not plan.steps:

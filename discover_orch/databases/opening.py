@@ -25,7 +25,7 @@ from discover_orch.model.database_url import (
     OtherUrl,
     PostgresUrl,
     SqliteUrl,
-    find_file,
+    find_database_file,
     masked_url,
     read_database_url,
 )
@@ -46,7 +46,7 @@ PACKAGES = {
 
 def find_path(url: str, root: str) -> str:
     """The path of a URL's database file; "" for a database in memory and for any other URL."""
-    file = find_file(url)
+    file = find_database_file(url)
     return os.path.join(root, file) if file else ""
 
 

@@ -48,7 +48,7 @@ from discover_orch.model.tool_events import (
     TransactionEnded,
 )
 from discover_orch.planning.plan import Plan, Step
-from discover_orch.staleness.current_inputs import CurrentState, hash_code, takes_connection
+from discover_orch.staleness.current_inputs import CurrentState, hash_meanings, takes_connection
 from discover_orch.staleness.database_identity import GET_CONNECTION, DatabaseRecord
 from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.memory import Memory, find_unended
@@ -439,7 +439,7 @@ def _record_step(step: Step, code: Mapping[str, str], *, is_recorded: bool) -> R
         item=step.tool.item.values,
         extra={name: text for name, text in step.extra.items() if name not in secret},
         secrets=(*(bound.param.name for bound in step.arguments if bound.is_secret), *secret),
-        code=hash_code(code),
+        code=hash_meanings(code),
         is_recorded=is_recorded,
     )
 

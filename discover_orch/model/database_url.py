@@ -118,7 +118,7 @@ def read_database_url(url: str) -> DatabaseUrl:
     return SqliteUrl(path=path, query=query)
 
 
-def find_file(url: str) -> str:
+def find_database_file(url: str) -> str:
     """The path of the file that a URL names, relative to the root or absolute; "" where it names none."""
     try:
         return read_database_url(url).file

@@ -19,7 +19,7 @@ from discover_orch.planning.plan import Plan, Step, build_plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.planning.selection import find_known, select
-from discover_orch.staleness.current_inputs import hash_code
+from discover_orch.staleness.current_inputs import hash_meanings
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.tool_result import SETTLED, LastOutcome, latest_run
@@ -192,7 +192,7 @@ def _find_settled(
     return [
         step
         for step in found
-        if then[step.tool.place].code == hash_code(work.current.code_of(step.tool, code))
+        if then[step.tool.place].code == hash_meanings(work.current.code_of(step.tool, code))
     ]
 
 

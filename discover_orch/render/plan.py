@@ -110,7 +110,7 @@ def more_reasons(more: Sequence[str], how: str = "") -> str:
     return f", and {count(len(more), 'more reason')}{how}" if more else ""
 
 
-def build_plan(
+def build_plan_document(
     plan: Plan,
     registry: Registry,
     freshness: Mapping[str, Freshness] = _UNKNOWN,

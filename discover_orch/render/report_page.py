@@ -26,7 +26,12 @@ from discover_orch.render.report_tools import (
     section,
     tools_html,
 )
-from discover_orch.render.run_schedule import Wait, busy_seconds, find_critical_path, find_waits
+from discover_orch.render.run_schedule import (
+    Wait,
+    busy_seconds,
+    find_critical_path,
+    find_recorded_waits,
+)
 from discover_orch.render.style import (
     Style,
     counts_text,
@@ -90,7 +95,7 @@ def report_html(
     """`project` is the name of the project's folder; `made` has by module the files that the tools made, in which
     `secrets` are masked."""
     record = source.record
-    waits = find_waits(record)
+    waits = find_recorded_waits(record)
     path = find_critical_path(record, waits)
     tools = _build_tools(source, waits, path)
     title = f"Run {record.run} of {project}"

@@ -25,7 +25,7 @@ class Wait(Struct, frozen=True, kw_only=True):
     ready: float
 
 
-def find_waits(record: RunRecord) -> dict[str, Wait]:
+def find_recorded_waits(record: RunRecord) -> dict[str, Wait]:
     """By module, of the tools that started."""
     tools = _by_start(record)
     ends = {tool.module: tool.attempts[-1].end for tool in tools}

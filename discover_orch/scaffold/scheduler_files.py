@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from discover_orch.discovery.registry import uses_get_connection
-from discover_orch.model.database_url import find_file
+from discover_orch.model.database_url import find_database_file
 from discover_orch.model.errors import UsageError
 from discover_orch.model.items import as_glob, tool_of
 from discover_orch.planning.project_view import ProjectView, select_targets
@@ -117,7 +117,7 @@ def _find_made(view: ProjectView, targets: Sequence[str]) -> list[str]:
             kind_of(path) if "/" in path else path for path in written.difference(tool.outputs)
         }
     if not uses_get_connection(registry, view.project):
-        made.add(find_file(view.project.database))
+        made.add(find_database_file(view.project.database))
     named = [one for one in sorted(made) if one and one.isprintable() and not os.path.isabs(one)]
     return [".orch", *named]
 

@@ -221,7 +221,7 @@ class CurrentState:
         return {name: self._packages[name] for name in names if name in self._packages}
 
 
-def hash_code(meanings: Mapping[str, str]) -> str:
+def hash_meanings(meanings: Mapping[str, str]) -> str:
     """One hash for the code of a tool, as `CurrentState.code_of` gives it."""
     return short_hash(encode(meanings, is_sorted=True))
 

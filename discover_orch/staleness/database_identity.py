@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
-from discover_orch.model.database_url import database_name, find_file, is_in_memory
+from discover_orch.model.database_url import database_name, find_database_file, is_in_memory
 from discover_orch.model.table_keys import WHOLE, table_key, table_name, whole_table
 from discover_orch.staleness.database_file import (
     DatabaseStat,
@@ -50,7 +50,7 @@ class CurrentDatabase:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         is_named = not uses_get_connection(registry, project)
-        file = find_file(project.database)
+        file = find_database_file(project.database)
         self._root, self.all_known = project.root, memory.databases()
         self._ignores_others = project.external_writes == "ignore"
         self.name = database_name(project.database, environ) if is_named else GET_CONNECTION

@@ -126,7 +126,7 @@ class Watcher:
         self._requested |= {_clean(name): True for name in deep}
         if self._requested == before:
             return
-        plan = build_plan(self._root, self._requested)
+        plan = plan_subscriptions(self._root, self._requested)
         if plan.folders == self._plan.folders:
             self._plan = plan
             return
@@ -193,14 +193,14 @@ class Watcher:
     def _subscribe(self) -> None:
         """Subscribe with a new observer to everything that is requested and exists."""
         self._close_observer()
-        self._plan = build_plan(self._root, self._requested)
+        self._plan = plan_subscriptions(self._root, self._requested)
         if self._must_poll:
             return
         try:
             self._observer = _open_observer()
             for path, is_deep in self._plan.folders.items():
                 self._schedule(path, is_deep=is_deep)
-            if build_plan(self._root, self._requested).folders != self._plan.folders:
+            if plan_subscriptions(self._root, self._requested).folders != self._plan.folders:
                 self._must_renew = True  # one has appeared before its parent was subscribed to
         except Exception as error:  # whatever a system may answer
             number = error.errno if isinstance(error, OSError) else None
@@ -280,7 +280,7 @@ class Watcher:
         self._wake()
 
 
-def build_plan(root: str, requested: Mapping[str, bool]) -> SubscriptionPlan:
+def plan_subscriptions(root: str, requested: Mapping[str, bool]) -> SubscriptionPlan:
     """`requested`: name relative to the root → whether everything below it counts.
 
     The parent of each folder is subscribed to as well: its events say that the folder was deleted and made

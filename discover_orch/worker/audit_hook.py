@@ -215,7 +215,7 @@ class AuditHook:
             caller = _getframe(3)  # of the function that opens it
             if opener in (IMPORT_SYSTEM, _ZIPIMPORT) and not path.startswith(OWN_FOLDER):
                 self._note_imported(path, caller)
-            if opener != _TOKENIZE or not self._project.find_file(caller.f_code):
+            if opener != _TOKENIZE or not self._project.find_code_file(caller.f_code):
                 self.passed_over.add(path)
                 return
         self._uses.find(_getframe(2)).opened[path] = None

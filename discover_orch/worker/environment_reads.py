@@ -101,7 +101,7 @@ class EnvironmentReads:
             return
         if is_question:
             self.note_question(name, default if isinstance(default, str) else None)
-        if self._project.find_file(frame.f_code):
+        if self._project.find_code_file(frame.f_code):
             self._uses.note(frame, "env", name)
         elif self._uses.is_called_by_project(frame):
             self._uses.note(frame, "asked", name)

@@ -91,7 +91,7 @@ class KeepingCode:
         for frame in frames:
             code = frame.f_code
             running.add(f"{code.co_filename}:{code.co_qualname.rpartition('.')[0]}")
-            if file := self._project.find_file(code):
+            if file := self._project.find_code_file(code):
                 known = self._known.get(id(code)) or self._note(frame, file)
                 keepers += known[1]
                 if known[2]:

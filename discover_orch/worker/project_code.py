@@ -51,7 +51,7 @@ class ProjectCode:
         self.modules: dict[str, str] = {}
         self._codes: dict[str, CodeType] = {}  # of these modules
         self._new_modules: set[str] = set()  # those of this step
-        self.caches = FunctionCaches(lambda code: bool(self.find_file(code)))
+        self.caches = FunctionCaches(lambda code: bool(self.find_code_file(code)))
         #: The code of this step, as it is reported. `note_included` is called with what comes to it.
         self._included: set[str] = set()
         self.note_included: Callable[[Iterable[str]], None] = lambda paths: None
@@ -80,7 +80,7 @@ class ProjectCode:
         is_installed = any(one in inside for one in INSTALLED)
         return not is_installed and not self._paths.is_noise_folder(os.path.dirname(path))
 
-    def find_file(self, code: CodeType) -> str:
+    def find_code_file(self, code: CodeType) -> str:
         """The file of this code as it is reported; "" if it is not the project's."""
         return self.find_path(code.co_filename)
 

@@ -64,7 +64,7 @@ class RanFunctions:
 
     def _note(self, code: CodeType, _: int) -> object:
         if name := find_piece_name(code.co_qualname):
-            self._here.setdefault(self._project.find_file(code), set()).add(name)
+            self._here.setdefault(self._project.find_code_file(code), set()).add(name)
         return _monitoring.DISABLE
 
     def note_code(self, *values: object) -> None:
@@ -74,7 +74,7 @@ class RanFunctions:
         waiting = [one for one in values if type(one) is CodeType]
         while waiting:
             code = waiting.pop()
-            if id(code) not in self._codes and self._project.find_file(code):
+            if id(code) not in self._codes and self._project.find_code_file(code):
                 self._codes[id(code)] = code
                 if not self._is_paused:
                     _monitoring.set_local_events(self._number, code, self._events)
@@ -153,7 +153,7 @@ class RanFunctions:
         frames: list[FrameType | None] = [*others.values()]
         for frame in frames:
             while frame is not None:
-                if self._project.find_file(frame.f_code):
+                if self._project.find_code_file(frame.f_code):
                     return True
                 frame = frame.f_back
         return False

@@ -117,7 +117,7 @@ class ModuleUses:
 
     def is_called_by_project(self, frame: FrameType | None) -> bool:
         while frame is not None and frame.f_code is not CALL:
-            if self._project.find_file(frame.f_code):
+            if self._project.find_code_file(frame.f_code):
                 return True
             frame = frame.f_back
         return False

@@ -7,7 +7,7 @@ import pytest
 from discover_orch.model.database_url import (
     CannotOpen,
     database_name,
-    find_file,
+    find_database_file,
     is_in_memory,
     read_database_url,
 )
@@ -36,7 +36,7 @@ def test_a_wrong_url_raises_with_a_hint(url: str, message: str, hint: str) -> No
         read_database_url(url)
     assert message in str(told.value)
     assert hint in told.value.hint
-    assert (find_file(url), is_in_memory(url)) == ("", False)
+    assert (find_database_file(url), is_in_memory(url)) == ("", False)
     assert "secret" not in str(told.value) + told.value.hint
 
 

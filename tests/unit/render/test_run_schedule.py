@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discover_orch.render.run_schedule import find_critical_path, find_waits
+from discover_orch.render.run_schedule import find_critical_path, find_recorded_waits
 from discover_orch.state.recorded_run import Attempt, RecordedStep, RunRecord, ToolRecord
 
 
@@ -35,7 +35,7 @@ def test_side_by_side_each_tool_waits_for_data_for_its_worker_or_for_its_turn() 
         e=(3.0, 4.0, 1, ""),
         f=(3.0, 3.0, 2, "b"),
     )
-    waits = find_waits(run)
+    waits = find_recorded_waits(run)
     assert {name: (one.by, one.why, one.ready) for name, one in waits.items()} == {
         "c": ("a", "depends", 1.0),
         "d": ("c", "worker", 1.0),
@@ -53,8 +53,8 @@ def test_with_one_worker_the_longest_chain_counts() -> None:
         c=(3.0, 5.0, 1, "a"),
         d=(5.0, 5.5, 1, "b"),
     )
-    assert find_critical_path(run, find_waits(run)) == ("a", "c")
+    assert find_critical_path(run, find_recorded_waits(run)) == ("a", "c")
 
 
 def test_a_run_in_which_nothing_started_has_no_path() -> None:
-    assert find_critical_path(details(1), find_waits(details(1))) == ()
+    assert find_critical_path(details(1), find_recorded_waits(details(1))) == ()

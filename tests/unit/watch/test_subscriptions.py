@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.watch.file_events import NOISE, SubscriptionPlan, build_plan, is_below
+from discover_orch.watch.file_events import NOISE, SubscriptionPlan, is_below, plan_subscriptions
 
 DEEP, FLAT = True, False
 
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def plan_of(root: Path, folders: Mapping[str, bool]) -> SubscriptionPlan:
-    return build_plan(str(root), folders)
+    return plan_subscriptions(str(root), folders)
 
 
 def subscribed(root: Path, folders: Mapping[str, bool]) -> dict[str, str]:
@@ -96,7 +96,7 @@ def test_a_root_behind_a_link_has_the_names_below_it(root: Path) -> None:
 
 
 def test_the_folder_of_all_is_a_folder_as_others() -> None:
-    plan = build_plan("/", {"": DEEP})
+    plan = plan_subscriptions("/", {"": DEEP})
     assert plan.folders == {"/": DEEP}
     assert plan.names_of("/absent/a.py") == ["absent/a.py"]
     assert plan.names_of("/") == [""]
@@ -130,7 +130,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_that_is_wanted_is_seen_and_nothing_is_seen_twice(
     tree: Path, folders: dict[str, bool]
 ) -> None:
-    plan = build_plan(str(tree), folders)
+    plan = plan_subscriptions(str(tree), folders)
     deep = {path for path, is_deep in plan.folders.items() if is_deep}
     assert not any(is_below(path, deep) for path in plan.folders)
     for name, is_deep in folders.items():
