@@ -35,7 +35,7 @@ from discover_orch.model.errors import (
 from discover_orch.model.items import has_values, quoted, tool_name, tool_of
 from discover_orch.render.history import build_run, log_heading, log_text, runs_text
 from discover_orch.render.style import one_line
-from discover_orch.state.run_folders import (
+from discover_orch.state.journal import (
     find_log,
     find_runs,
     has_begun,

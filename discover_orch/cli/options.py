@@ -139,7 +139,7 @@ def _find_runs(ctx: click.Context, start: str) -> dict[str, str]:
     """The newest runs, with when each began and how it ended."""
     from discover_orch.config.file import find_root
     from discover_orch.render.style import status_word, time_text
-    from discover_orch.state.run_folders import find_runs, read_summary
+    from discover_orch.state.journal import find_runs, read_summary
 
     context: Any = ctx.find_root().obj or Context()
     try:

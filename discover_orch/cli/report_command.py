@@ -27,7 +27,7 @@ from discover_orch.cli.options import (
 from discover_orch.config.file import find_root
 from discover_orch.model.errors import ExitCode
 from discover_orch.render.style import one_line
-from discover_orch.state.run_folders import report_path
+from discover_orch.state.journal import report_path
 
 
 @click.command("report", short_help="Write a page about a run.")

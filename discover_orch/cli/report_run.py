@@ -26,8 +26,8 @@ from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
 from discover_orch.render.history import build_run
+from discover_orch.state.journal import timestamp
 from discover_orch.state.recorded_run import RecordedNote, RunRecord, ToolRecord, read_run
-from discover_orch.state.run_folders import timestamp
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 WORKSPACE = "GITHUB_WORKSPACE"

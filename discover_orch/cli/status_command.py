@@ -43,8 +43,8 @@ from discover_orch.render.status import (
     tool_text,
 )
 from discover_orch.render.style import Style, count, one_line
+from discover_orch.state.journal import read_records
 from discover_orch.state.lock import find_holder
-from discover_orch.state.run_folders import read_records
 
 #: `orch accept` names the tools if they are at most so many.
 MOST_NAMED = 20

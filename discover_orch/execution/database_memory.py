@@ -24,8 +24,8 @@ from discover_orch.staleness.database_file import choose_options
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.tool_result import ToolResult, latest_run, run_of
+from discover_orch.state.journal import find_runs, read_open_run, write_ends
 from discover_orch.state.recorded_run import RunRecord, ToolRecord
-from discover_orch.state.run_folders import find_runs, read_open_run, write_ends
 from discover_orch.state.sealed_files import read_flows
 
 TYPE_CHECKING = False

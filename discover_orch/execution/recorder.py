@@ -57,9 +57,7 @@ from discover_orch.staleness.tool_result import (
     run_of,
 )
 from discover_orch.state.git_files import read_commit
-from discover_orch.state.lock import process_age, read_boot, read_start
-from discover_orch.state.recorded_run import RecordedStep, RunBegan, StepsRecorded
-from discover_orch.state.run_folders import (
+from discover_orch.state.journal import (
     Journal,
     begin_run,
     find_runs,
@@ -67,6 +65,8 @@ from discover_orch.state.run_folders import (
     read_open_run,
     timestamp,
 )
+from discover_orch.state.lock import process_age, read_boot, read_start
+from discover_orch.state.recorded_run import RecordedStep, RunBegan, StepsRecorded
 
 #: Characters of a traceback, and of the end of what a failed tool printed, that the journal keeps.
 LONGEST_TRACEBACK, LONGEST_OUTPUT = 20_000, 8_000

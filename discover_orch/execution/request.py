@@ -296,7 +296,7 @@ def _plan_all(view: ProjectView, request: Request, resumed: str = "") -> Plan:
     """All steps that were asked for, stale or not; `resumed` is the run whose targets these are. Raises OrchError."""
     if resumed:
         from discover_orch.planning.resume import plan_again
-        from discover_orch.state.run_folders import read_record
+        from discover_orch.state.journal import read_record
 
         if record := read_record(view.project.root, resumed):
             return plan_again(record, view, request.values)

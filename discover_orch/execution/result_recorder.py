@@ -63,7 +63,7 @@ from discover_orch.staleness.tool_result import (
     sequence,
 )
 from discover_orch.staleness.writers import GONE, Writers
-from discover_orch.state.run_folders import timestamp
+from discover_orch.state.journal import timestamp
 from discover_orch.state.sealed_files import FOLDER
 
 #: Statuses of a tool that ran. Any other leaves what is remembered of it as it was.

@@ -51,7 +51,7 @@ from discover_orch.staleness.tool_result import (
 )
 from discover_orch.staleness.writers import GONE, Writers
 from discover_orch.state.flow_lock import FlowLock, LockedTool
-from discover_orch.state.run_folders import find_runs, timestamp
+from discover_orch.state.journal import find_runs, timestamp
 from discover_orch.state.sealed_files import read_flows
 
 NO_SUCCESS = "no success of its present code is recorded: run it once"

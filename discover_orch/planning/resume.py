@@ -23,8 +23,8 @@ from discover_orch.staleness.current_inputs import hash_meanings
 from discover_orch.staleness.database_identity import GET_CONNECTION
 from discover_orch.staleness.memory import Memory, with_unended
 from discover_orch.staleness.tool_result import SETTLED, LastOutcome, latest_run
+from discover_orch.state.journal import find_runs, read_record, read_summary
 from discover_orch.state.recorded_run import RecordedStep, RunRecord
-from discover_orch.state.run_folders import find_runs, read_record, read_summary
 
 BROKEN_OFF = ("failed", "interrupted", "killed")
 ENDED_WELL = ("passed", "fresh")

@@ -13,6 +13,12 @@ from discover_orch.model.documents import GraphStage, GraphTool, list_used
 from discover_orch.model.errors import Problem
 from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.secret_masking import secret_texts
+from discover_orch.render.critical_path import (
+    Wait,
+    busy_seconds,
+    find_critical_path,
+    find_recorded_waits,
+)
 from discover_orch.render.graph import Graph
 from discover_orch.render.graph_picture import build_picture, build_stage_picture
 from discover_orch.render.graph_svg import MARKS, STYLE, picture_svg, read_page_file
@@ -26,12 +32,6 @@ from discover_orch.render.report_tools import (
     section,
     tools_html,
 )
-from discover_orch.render.run_schedule import (
-    Wait,
-    busy_seconds,
-    find_critical_path,
-    find_recorded_waits,
-)
 from discover_orch.render.style import (
     Style,
     counts_text,
@@ -43,9 +43,9 @@ from discover_orch.render.style import (
 from discover_orch.render.timeline_svg import timeline_svg
 from discover_orch.staleness.made_files import MadeFile, read_made_files
 from discover_orch.staleness.variables_and_packages import secret_variables
+from discover_orch.state.journal import read_record, report_path
 from discover_orch.state.recorded_run import RunRecord
 from discover_orch.state.report_source import ReportSource, read_report_source
-from discover_orch.state.run_folders import read_record, report_path
 from discover_orch.state.sealed_files import replace_file
 
 _WHY = {"depends": "", "worker": " (its worker was busy)", "order": " (its turn)"}

@@ -13,12 +13,12 @@ from discover_orch.model.documents import Used
 from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.parameter import ParamValue
 from discover_orch.model.tool_events import ToolEnd
+from discover_orch.render.critical_path import Wait
 from discover_orch.render.graph import MOST_FILES, used_texts
 from discover_orch.render.graph_svg import MARKS
 from discover_orch.render.item_strip import Square, strip_svg
 from discover_orch.render.markup import NOTHING, Child, Html, clean_word, h, join, lines, number
 from discover_orch.render.problems import failure_line
-from discover_orch.render.run_schedule import Wait
 from discover_orch.render.style import count, duration, status_word
 from discover_orch.state.recorded_run import Attempt, ToolRecord
 from discover_orch.state.report_source import PackedLog

@@ -53,7 +53,7 @@ from discover_orch.render.style import (
     wrap,
     wrap_prose,
 )
-from discover_orch.state.run_folders import UNRECORDED
+from discover_orch.state.journal import UNRECORDED
 
 Output = Literal["live", "fail", "none", "raw"]
 #: Tools that are named in the header.

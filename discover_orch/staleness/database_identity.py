@@ -28,7 +28,7 @@ from discover_orch.staleness.tool_result import (
     after_run,
     sequence,
 )
-from discover_orch.state.run_folders import find_runs, has_ended, read_open_run
+from discover_orch.state.journal import find_runs, has_ended, read_open_run
 
 GET_CONNECTION = "get_connection()"
 #: The number of a database that exists and is not known yet, and of one that does not exist.

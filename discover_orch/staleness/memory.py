@@ -20,8 +20,8 @@ from discover_orch.model.tool import OldPlace
 from discover_orch.staleness.database_file import DatabaseStat
 from discover_orch.staleness.result_updates import cut_off, rename_result
 from discover_orch.staleness.tool_result import SETTLED, LastOutcome, Seq, ToolResult, end_of_run
+from discover_orch.state.journal import read_open_run
 from discover_orch.state.recorded_run import RunRecord
-from discover_orch.state.run_folders import read_open_run
 from discover_orch.state.sealed_files import (
     FOLDER,
     append_sealed,

@@ -17,8 +17,8 @@ from msgspec import Struct
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import decode
 from discover_orch.model.tool_events import TableHead, TablesMade, ToolEnd, UsedData
+from discover_orch.state.journal import find_log, find_runs, read_lines
 from discover_orch.state.recorded_run import RunRecord, ToolRecord, read_ends
-from discover_orch.state.run_folders import find_log, find_runs, read_lines
 from discover_orch.state.sealed_files import open_nonblocking, read_flows
 
 #: Earlier runs of each tool that a report shows, and the runs that are searched for them.

@@ -40,8 +40,8 @@ from discover_orch.staleness.import_graph import ImportGraph
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.live_status import Change, LiveStatus, Paths
 from discover_orch.staleness.status import Turns
+from discover_orch.state.journal import find_runs
 from discover_orch.state.lock import LockHolder, ProjectLock
-from discover_orch.state.run_folders import find_runs
 from discover_orch.state.sealed_files import read_flows
 from discover_orch.watch.watched_files import WatchedFiles, config_files
 from discover_orch.worker.protocol import Preload

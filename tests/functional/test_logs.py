@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from discover_orch.state.run_folders import begin_run
+from discover_orch.state.journal import begin_run
 from tests.conftest import Orch, Project
 from tests.support.journals import NOBODY, started, tool_started, whole_run
 

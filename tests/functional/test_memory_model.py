@@ -28,7 +28,7 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.planning.resume import find_run_to_resume, plan_resumed
-from discover_orch.state.run_folders import find_runs, read_record
+from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.spawn import start_interpreter
 from tests.support.memory_model import (
     FILES_WRITTEN,

@@ -20,7 +20,7 @@ import pytest
 import discover_orch
 from discover_orch.databases.postgres_database import PostgresDatabase
 from discover_orch.model.success_record import Attempt
-from discover_orch.state.run_folders import find_runs, read_record
+from discover_orch.state.journal import find_runs, read_record
 from discover_orch.worker.protocol import Answer, Ask
 from tests.conftest import Orch, Project
 from tests.process.test_memory_kills import kill_after

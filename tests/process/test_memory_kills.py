@@ -25,7 +25,7 @@ from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.reason_sentences import Freshness
-from discover_orch.state.run_folders import find_runs, read_record
+from discover_orch.state.journal import find_runs, read_record
 from tests.support.project_builder import clean_environment, run_orch, write_files
 
 TOOLS = ["a", "b", "c", "d"]

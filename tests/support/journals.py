@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from discover_orch.state.journal import Journal, begin_run
 from discover_orch.state.lock import read_boot, read_start
-from discover_orch.state.run_folders import Journal, begin_run
 
 #: A process that cannot be.
 NOBODY = 1 << 40

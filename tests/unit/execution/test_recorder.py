@@ -13,7 +13,7 @@ from discover_orch.execution.run_events import RunStarted
 from discover_orch.model.tool_events import ToolFinished, ToolStarted
 from discover_orch.planning import project_view
 from discover_orch.staleness.memory import Memory
-from discover_orch.state.run_folders import read_record, timestamp
+from discover_orch.state.journal import read_record, timestamp
 from discover_orch.state.sealed_files import read_flows
 from tests.conftest import Project
 from tests.support.recorded import record, result, stale, tool, view_of, write

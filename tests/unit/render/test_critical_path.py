@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discover_orch.render.run_schedule import find_critical_path, find_recorded_waits
+from discover_orch.render.critical_path import find_critical_path, find_recorded_waits
 from discover_orch.state.recorded_run import Attempt, RecordedStep, RunRecord, ToolRecord
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.state.run_folders import (
+from discover_orch.state.journal import (
     EVENTS,
     LOGS,
     RUNS,
@@ -80,7 +80,7 @@ def test_what_is_no_run_is_not_found(tmp_path: Path) -> None:
 
 def test_two_writers_never_share_a_run(tmp_path: Path) -> None:
     program = (
-        "import sys; from discover_orch.state.run_folders import begin_run\n"
+        "import sys; from discover_orch.state.journal import begin_run\n"
         "input()\nprint(*[begin_run(sys.argv[1]).run for _ in range(50)])"
     )
     writers = [
@@ -235,7 +235,7 @@ def test_a_document_that_is_no_json_costs_the_memory_alone(tmp_path: Path) -> No
 
 def test_a_writer_that_is_killed_leaves_every_whole_line(tmp_path: Path) -> None:
     program = (
-        "import sys; from discover_orch.state.run_folders import begin_run\n"
+        "import sys; from discover_orch.state.journal import begin_run\n"
         "journal = begin_run(sys.argv[1])\n"
         "for n in range(1000000):\n"
         "    journal.write({'event': 'x', 'n': n, 'fill': 'x' * (n % 997)})\n"
