@@ -36,7 +36,7 @@ from discover_orch.model import documents
 from discover_orch.model.conventions import PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, OrchError, Problem
-from discover_orch.model.parameter import MASK, is_secret_value
+from discover_orch.model.secret_masking import MASK, is_secret_value
 from discover_orch.planning.dataflow_checks import listed
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView

@@ -15,7 +15,7 @@ from discover_orch.config.project import Project
 from discover_orch.config.setting_values import KeyPath, ReadLines, printable
 from discover_orch.model.conventions import VARIABLE_PREFIX
 from discover_orch.model.errors import Location, Problem, ProjectError
-from discover_orch.model.parameter import name_secrets
+from discover_orch.model.secret_masking import name_secrets
 
 OWN_FILE = "orch.toml"
 SHARED_FILE = "pyproject.toml"

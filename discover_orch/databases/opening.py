@@ -30,7 +30,7 @@ from discover_orch.model.database_url import (
     read_database_url,
 )
 from discover_orch.model.errors import nearest
-from discover_orch.model.parameter import MASK
+from discover_orch.model.secret_masking import MASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

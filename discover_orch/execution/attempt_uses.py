@@ -24,7 +24,7 @@ from discover_orch.model.observation import (
     Observation,
     Use,
 )
-from discover_orch.model.parameter import is_secret_name
+from discover_orch.model.secret_masking import is_secret_name
 from discover_orch.model.table_keys import WHOLE, is_object, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from discover_orch.execution.run_events import Event, StepsAdded
 from discover_orch.model.observation import Observation, Use
-from discover_orch.model.parameter import MASK
-from discover_orch.model.secret_masking import mask_text, secret_texts
+from discover_orch.model.secret_masking import MASK, mask_text, secret_texts
 from discover_orch.model.tool_events import RunNote, SecretFound
 
 #: In place of something whose name holds a secret.

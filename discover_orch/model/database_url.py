@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from discover_orch.model.errors import nearest
-from discover_orch.model.parameter import MASK
+from discover_orch.model.secret_masking import MASK
 
 KNOWN_SCHEMES = ("sqlite", "postgresql", "duckdb")
 POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")

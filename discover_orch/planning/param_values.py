@@ -21,7 +21,6 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import OWN_OPTIONS, PARAM_PREFIX, VARIABLE_PREFIX
 from discover_orch.model.errors import Problem
 from discover_orch.model.parameter import (
-    MASK,
     Choice,
     ConvertError,
     EnumChoice,
@@ -30,6 +29,9 @@ from discover_orch.model.parameter import (
     ParamValue,
     Scalar,
     convert_one,
+)
+from discover_orch.model.secret_masking import (
+    MASK,
     hide_url_passwords,
     is_secret_name,
     is_secret_value,

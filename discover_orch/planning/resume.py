@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from discover_orch.model.conventions import DATABASE_VARIABLE, VARIABLE_PREFIX
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.model.parameter import MASK
+from discover_orch.model.secret_masking import MASK
 from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.item_selection import pick_items, values_of
 from discover_orch.planning.param_values import GivenParams, is_extra

@@ -13,7 +13,8 @@ from discover_orch.model.conventions import CONF_FILE
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.documents import Value
 from discover_orch.model.items import item_text, tool_name, tool_of
-from discover_orch.model.parameter import MASK, Choice, Scalar, hide_url_passwords, is_secret_name
+from discover_orch.model.parameter import Choice, Scalar
+from discover_orch.model.secret_masking import MASK, hide_url_passwords, is_secret_name
 from discover_orch.planning.parallel import Waits
 from discover_orch.planning.param_values import BoundArgument
 from discover_orch.planning.plan import ALL_SELECTED, Plan, Step

@@ -12,7 +12,8 @@ from msgspec import Struct, field
 
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.errors import Problem
-from discover_orch.model.parameter import ParamType, is_secret_value
+from discover_orch.model.parameter import ParamType
+from discover_orch.model.secret_masking import is_secret_value
 
 
 class Tag(Struct, frozen=True, kw_only=True, array_like=True):

@@ -21,7 +21,7 @@ from discover_orch.model.observation import (
     is_noise,
     list_paths,
 )
-from discover_orch.model.parameter import hide_url_passwords
+from discover_orch.model.secret_masking import hide_url_passwords
 from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, join_paths
 from discover_orch.state.sealed_files import FOLDER, open_nonblocking, read_sealed, write_sealed
 

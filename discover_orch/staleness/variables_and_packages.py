@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 
-from discover_orch.model.parameter import find_url_passwords, is_secret_name
+from discover_orch.model.secret_masking import find_url_passwords, is_secret_name
 from discover_orch.state.sealed_files import open_nonblocking
 
 # Variables. Code may copy the whole environment, as pydantic-settings does for it, give a copy to a child process, or

@@ -19,7 +19,8 @@ from discover_orch.model.encoding import decode, encode
 from discover_orch.model.errors import Failure, Problem
 from discover_orch.model.items import tool_of
 from discover_orch.model.observation import Observation
-from discover_orch.model.parameter import MASK, ParamValue
+from discover_orch.model.parameter import ParamValue
+from discover_orch.model.secret_masking import MASK
 from discover_orch.model.tool_events import (
     RunFinished,
     RunNote,

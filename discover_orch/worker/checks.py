@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.checks import Check, CheckResult
 from discover_orch.model.errors import Failure
-from discover_orch.model.parameter import MASK, is_secret_name
+from discover_orch.model.secret_masking import MASK, is_secret_name
 from discover_orch.worker.tracebacks import describe_exception
 
 #: Rows and columns that are kept of what violates a check, and the characters of a value: a longer one is shown as its

@@ -19,7 +19,7 @@ from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
 from discover_orch.model.items import tool_of
-from discover_orch.model.parameter import find_url_passwords, is_secret_name, name_secrets
+from discover_orch.model.secret_masking import find_url_passwords, is_secret_name, name_secrets
 from discover_orch.model.success_record import AlreadyCommitted, Attempt, NotOwnTable
 from discover_orch.model.tool_events import (
     DatabaseWritten,

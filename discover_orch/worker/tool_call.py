@@ -24,8 +24,8 @@ from discover_orch.model.parameter import (
     Scalar,
     ScalarKind,
     convert_one,
-    is_secret_name,
 )
+from discover_orch.model.secret_masking import is_secret_name
 from discover_orch.worker.loader import ImportProblem
 from discover_orch.worker.protocol import WireArgument
 

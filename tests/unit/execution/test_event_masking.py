@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from discover_orch.execution.event_masking import mask_event
 from discover_orch.execution.run_events import Event, Running, RunStarted, Suspended, Ticked
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.parameter import MASK
-from discover_orch.model.secret_masking import MIN_SECRET_LENGTH, mask_text, secret_texts
+from discover_orch.model.secret_masking import MASK, MIN_SECRET_LENGTH, mask_text, secret_texts
 from discover_orch.model.tool_events import (
     DebuggerOpened,
     RunFinished,
