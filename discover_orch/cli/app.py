@@ -27,7 +27,7 @@ from discover_orch.model.errors import (
 if TYPE_CHECKING:
     from discover_orch.worker.spawn import Interpreter
 
-#: In the order of `orch --help`; the command `x` is `command` in `cli/x_command.py`, or is named here.
+#: In the order of `orch --help`. The command `x` is `command` in `cli/x_command.py`.
 COMMANDS = (
     *("run", "watch", "list", "status", "accept", "history", "logs"),
     *("graph", "report", "check", "lock", "clean", "init", "new", "adopt"),
@@ -35,14 +35,8 @@ COMMANDS = (
 )
 #: Words that mean a command and are not listed.
 ALIASES = {"ls": "list"}
-_PLACES = {
-    "accept": ("status_command", "accept_command"),
-    "adopt": ("scaffold_commands", "adopt_command"),
-    "export": ("scaffold_commands", "export_command"),
-    "init": ("scaffold_commands", "init_command"),
-    "logs": ("history_command", "logs_command"),
-    "new": ("scaffold_commands", "new_command"),
-}
+#: Those that are `x_command` in `cli/scaffold_commands.py`.
+_SCAFFOLD = frozenset({"adopt", "export", "init", "new"})
 _FULL = Problem(
     code="full",
     message="cannot write standard output: no space left on the device",
@@ -93,7 +87,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, name = _PLACES.get(cmd_name, (f"{cmd_name}_command", "command"))
+        module, name = f"{cmd_name}_command", "command"
+        if cmd_name in _SCAFFOLD:
+            module, name = "scaffold_commands", module
         found: click.Command = getattr(importlib.import_module(f"discover_orch.cli.{module}"), name)
         return found
 

@@ -15,7 +15,7 @@ from discover_orch.cli.file_output import (
     shown_path,
     write_and_open,
 )
-from discover_orch.cli.history_command import find_record
+from discover_orch.cli.history_words import find_record
 from discover_orch.cli.options import (
     RUN,
     Context,
