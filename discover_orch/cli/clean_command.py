@@ -19,8 +19,8 @@ from discover_orch.model.table_keys import is_rows
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
 from discover_orch.planning.project_view import ProjectView
+from discover_orch.render.left_over import build_made, clean_text
 from discover_orch.render.problems import first_few
-from discover_orch.render.status import build_made, clean_text
 from discover_orch.render.style import count
 
 

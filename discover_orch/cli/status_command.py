@@ -22,14 +22,13 @@ from discover_orch.planning.cleaning import Found
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.history import build_tool_run
+from discover_orch.render.left_over import build_made, left_over_text
 from discover_orch.render.status import (
     LATEST,
     MOST_LISTED,
     as_of_text,
-    build_made,
     build_statuses,
     code_rows,
-    left_over_text,
     status_text,
     steps_of,
     tool_text,

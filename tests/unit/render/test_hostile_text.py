@@ -45,7 +45,7 @@ from discover_orch.model.tool_events import (
 from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.selection import TypedAt
-from discover_orch.render import github, graph, history, report_page
+from discover_orch.render import github, graph, history, left_over, report_page
 from discover_orch.render import plan as plan_pages
 from discover_orch.render import problems as problem_pages
 from discover_orch.render import status as status_pages
@@ -113,10 +113,10 @@ ON_TERMINALS: Mapping[str, Callable[[str, Style], str]] = {
     "log_heading": lambda text, style: history.log_heading(
         filled(RunRecord, text), filled(ToolRecord, text)
     ),
-    "left_over_text": lambda text, style: status_pages.left_over_text(
+    "left_over_text": lambda text, style: left_over.left_over_text(
         [filled(documents.MadeThing, text), filled(documents.MadeThing, text, table="")], style
     ),
-    "clean_text": lambda text, style: status_pages.clean_text(
+    "clean_text": lambda text, style: left_over.clean_text(
         [filled(documents.MadeThing, text)], style
     ),
     "listing_text": lambda text, style: listing_text(listing_of(text), style, verbose=True),
