@@ -18,11 +18,9 @@ from discover_orch.cli.options import (
     VIEW,
     Context,
     OrchUsage,
-    OutputOptions,
     complete_words,
     decorated,
     exclude_option,
-    take_files,
     targets_argument,
 )
 from discover_orch.cli.tool_options import (
@@ -187,8 +185,7 @@ def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments and options that choose tools and set their parameters, for a `ToolsCommand`.
 
     `command` is called with the `Context`, the project, the `Request` that these make, and its own options as
-    keywords. Those of `display_options` are one `DisplayOptions`, `shown`, and those of `output_options` one
-    `OutputOptions`, `outputs`.
+    keywords. Those of `display_options` are one `DisplayOptions`, `shown`.
     """
 
     @functools.wraps(command)
@@ -215,9 +212,6 @@ def tools_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
 
             own = {name: given.pop(name) for name in ("output", "quiet", "verbose", "as_json")}
             given["shown"] = DisplayOptions(**own)
-        if "on_failure" in given:
-            on_failure = given.pop("on_failure")
-            given["outputs"] = OutputOptions(files=take_files(given), on_failure=on_failure)
         return command(ctx.obj, view, request, **given)
 
     return decorated(

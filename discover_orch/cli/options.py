@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Struct
 
 from discover_orch.cli.console import Console
 from discover_orch.model.errors import OrchError, Problem, UsageError
@@ -70,18 +69,6 @@ class Context:
             return os.getcwd()
         except FileNotFoundError:
             return self.folder if self.folder and os.path.isabs(self.folder) else "."
-
-
-class OutputOptions(Struct, frozen=True, kw_only=True):
-    """Where a run is reported beside the terminal: `files`, by the options that name them, and the command of
-    `--on-failure`."""
-
-    files: Mapping[str, str]
-    on_failure: str | None
-
-    @property
-    def is_needed(self) -> bool:
-        return bool(self.files) or self.on_failure is not None
 
 
 class CompletedText(click.ParamType):  # type: ignore[type-arg]

@@ -21,7 +21,6 @@ from msgspec import to_builtins
 from discover_orch import __version__
 from discover_orch.cli.console import Console, is_on_github
 from discover_orch.cli.file_output import STANDARD_OUTPUT, write_file
-from discover_orch.cli.options import OutputOptions
 from discover_orch.model.errors import ExitCode, OrchError, Problem, UsageError
 from discover_orch.planning.plan import Plan
 from discover_orch.render.github import failure_annotations, problem_annotations, step_summary
@@ -39,16 +38,20 @@ class RunOutputs:
     """The outputs of one run: `check`, then `lines` get those of its journal, or `note_nothing_to_do`, then `end`. Or
     `refuse`, then `end`."""
 
-    def __init__(self, console: Console, options: OutputOptions, root: str) -> None:
-        self._console, self._options, self._root = console, options, root
-        self._files: Mapping[str, str] = {}
+    def __init__(
+        self, console: Console, root: str, files: Mapping[str, str], on_failure: str | None
+    ) -> None:
+        """`files` by the options that name them; `on_failure` is a command."""
+        self._console, self._root, self._on_failure = console, root, on_failure
+        self._wanted = files
+        self._files: Mapping[str, str] = {}  # those of them that can be written
         self.lines: list[bytes] = []
         self._record: RunRecord | None = None
 
     def check(self) -> None:
         """Raises UsageError for a file that cannot be written."""
-        empty_files(self._options.files)
-        self._files = self._options.files
+        empty_files(self._wanted)
+        self._files = self._wanted
 
     def refuse(self, targets: Sequence[str], problems: Sequence[Problem], exit_code: int) -> None:
         """The run does not start. A run that is in progress may write the same files."""
@@ -89,10 +92,10 @@ class RunOutputs:
         if is_on_github():
             self._show_on_github(record)
         has_failed = 0 < (record.exit_code or 0) < ExitCode.HANGUP
-        if self._options.on_failure is not None and has_failed:
+        if self._on_failure is not None and has_failed:
             run = to_builtins(build_run(record))
             summary = {"version": 1, "root": self._root, **run}
-            _call(self._options.on_failure, summary, self._console)
+            _call(self._on_failure, summary, self._console)
 
     def _write(self, option: str, path: str, text: str) -> None:
         try:

@@ -16,12 +16,12 @@ from discover_orch.cli.options import (
     RUN,
     Context,
     OrchUsage,
-    OutputOptions,
     changed_since_option,
     common_options,
     display_options,
     if_busy_option,
     output_options,
+    take_files,
 )
 from discover_orch.config.settings import WORDS
 from discover_orch.execution.event_documents import not_started, nothing_to_do
@@ -121,7 +121,7 @@ def command(
     request: Request,
     *,
     dry_run: bool,
-    outputs: OutputOptions,
+    on_failure: str | None,
     shown: DisplayOptions,
     **given: Any,
 ) -> int:
@@ -130,7 +130,12 @@ def command(
     A target is a stage, a tool, a file, a group, or a glob such as `pipeline.*`. `+x` adds all tools
     upstream of x, and `x+` all tools downstream.
     """
-    reports = None if dry_run else _find_outputs(context, view, outputs)
+    files = take_files(given)
+    reports: RunOutputs | None = None
+    if not dry_run and (files or on_failure is not None or is_on_github()):
+        from discover_orch.cli.report_run import RunOutputs
+
+        reports = RunOutputs(context.console, view.project.root, files, on_failure)
     try:
         request = _with_options(request, shown, **given)
         if dry_run:
@@ -164,15 +169,6 @@ def _run(
 
     resume = _find_resume(context, ready.plan, ready.request.database)
     return run_and_show(context, ready, shown, resume, reports)
-
-
-def _find_outputs(context: Context, view: ProjectView, options: OutputOptions) -> RunOutputs | None:
-    """None if the run is reported on the terminal alone."""
-    if not (options.is_needed or is_on_github()):
-        return None
-    from discover_orch.cli.report_run import RunOutputs
-
-    return RunOutputs(context.console, options, view.project.root)
 
 
 def _with_options(
