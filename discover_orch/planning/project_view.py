@@ -137,15 +137,12 @@ def read_project(
         place=TypedAt(root=root, folder=_relative(start, root)),
         folder=os.path.abspath(start),
         config_warnings=warnings if project.strict else (*warnings, *unused, *lock.problems),
-        config_errors=(
-            *find_group_circles(registry.groups, project),
-            *((*unused, *lock.errors) if project.strict else ()),
-        ),
+        config_errors=(*unused, *lock.errors) if project.strict else (),
         lock=lock,
         sources=sources,
     )
-    if clashes := find_group_clashes(registry, project):
-        raise ProjectError(*clashes)
+    if wrong := (*find_group_circles(project), *find_group_clashes(registry, project)):
+        raise ProjectError(*wrong)
     if config is not None or registry.by_tool.tools:
         sources.write()
     return view

@@ -4,7 +4,7 @@ setting is read from a file."""
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -196,11 +196,11 @@ def _group_members(registry: Registry) -> Iterator[Problem]:
                 )
 
 
-def find_group_circles(groups: Mapping[str, Sequence[str]], project: Project) -> list[Problem]:
+def find_group_circles(project: Project) -> list[Problem]:
     """An error for a circle of groups that contain each other."""
     members = {
         group: [item.removeprefix("+").removesuffix("+") for item in items]
-        for group, items in groups.items()
+        for group, items in project.groups.items()
     }
     try:
         graph.order(members, members)

@@ -182,9 +182,9 @@ class _Resolver:
         self.maybe_broken: list[BrokenTool] = []
         self.empty: list[str] = []  # tools that have no items yet
 
-    def resolve(self, word: str, groups: tuple[str, ...] = ()) -> dict[str, str]:
+    def resolve(self, word: str) -> dict[str, str]:
         """The steps that a word means, by key, in the order that its kind asks for, each with its direction:
-        `upstream`, `downstream` or "". `groups` are those that the word is a member of."""
+        `upstream`, `downstream` or ""."""
         registry = self._steps
         core, is_upstream, is_downstream = word, word.startswith("+"), word.endswith("+")
         core = core[1:] if is_upstream else core
@@ -192,7 +192,7 @@ class _Resolver:
         tool, _, item = core.partition(" ")  # `clean 2026-01-13`, as it is shown
         if not (registry.steps.keys() & registry.names.find(tool.removeprefix("tool:"))):
             tool, item = core, ""
-        modules = self._resolve_core(tool, word, groups)
+        modules = self._resolve_core(tool, word)
         found = every = registry.steps_of(modules)
         self.empty += [one for one in modules if registry.steps.get(one) == ()]
         if item:
@@ -220,7 +220,7 @@ class _Resolver:
             directions = dict.fromkeys(registry.downstream(found), "downstream") | directions
         return {module: directions[module] for module in registry.order if module in directions}
 
-    def _resolve_core(self, core: str, word: str, groups: tuple[str, ...]) -> tuple[str, ...]:
+    def _resolve_core(self, core: str, word: str) -> tuple[str, ...]:
         """What kind of word it is; `word` is the same with its `+`."""
         registry = self._registry
         if core == ALL_STAGES:
@@ -236,7 +236,7 @@ class _Resolver:
             self._note_tool(core, stage.tools)
             return self._resolve_stage(core)
         if core in registry.groups:
-            found = self._resolve_group(core, groups)
+            found = self._resolve_group(core)
             self._note_tool(core, found, "group")
             return found
         if GLOB_CHARACTERS & set(core) and "/" not in core:
@@ -274,20 +274,12 @@ class _Resolver:
         self.maybe_broken += [one for one in broken if not one.stages]
         return stage.tools if stage else ()
 
-    def _resolve_group(self, name: str, groups: tuple[str, ...]) -> tuple[str, ...]:
-        if name in groups:
-            problem = Problem(
-                code="group-circle",
-                message=f'group "{name}" contains itself',
-                hint="remove it from its own members",
-            )
-            self.problems.append(problem)
-            return ()
+    def _resolve_group(self, name: str) -> tuple[str, ...]:
         # Paths in the configuration are relative to the root.
         members = _Resolver(self._registry.by_tool, TypedAt(root=self._place.root), self._files)
         found: dict[str, None] = {}
         for item in self._registry.groups[name]:
-            found |= dict.fromkeys(members.resolve(item, (*groups, name)))
+            found |= dict.fromkeys(members.resolve(item))
         self.problems += [
             replace(one, message=f'{one.message} (in group "{name}")') for one in members.problems
         ]
