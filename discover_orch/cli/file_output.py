@@ -29,7 +29,7 @@ def write_and_open(
     opens the file in the browser. Raises UsageError."""
     place = os.path.join(context.start, path) if is_own else path
     if not is_own:
-        replace_file(place, text)
+        replace_output(place, text)
     elif not sealed_files.replace_file(place, text.encode("utf-8", "backslashreplace")):
         raise _cannot_write(path)
     context.console.out(f"{one_line(path)}\n" if said is None else said)
@@ -48,7 +48,7 @@ def write_file(path: str, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
-def replace_file(path: str, text: str, option: str = "-o") -> None:
+def replace_output(path: str, text: str, option: str = "-o") -> None:
     """As `write_file`, and at once, so that no half of it is ever seen. A link stays, and the file that it names is
     written. Raises UsageError; `option` is the one that names the file."""
     # A link may be /dev/stdout, which is a regular file where the output goes to one.

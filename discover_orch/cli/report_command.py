@@ -11,7 +11,7 @@ from discover_orch.cli.console import document_text
 from discover_orch.cli.file_output import (
     STANDARD_OUTPUT,
     check_file_option,
-    replace_file,
+    replace_output,
     shown_path,
     write_and_open,
 )
@@ -76,7 +76,7 @@ def command(
         if path == STANDARD_OUTPUT:
             context.console.out(text)
             return ExitCode.OK
-        replace_file(path, text, option)
+        replace_output(path, text, option)
         if not as_json:
             context.console.out(f"{one_line(path)}\n")
     if files:

@@ -302,7 +302,7 @@ class Recorder:
         """The steps, and the hash of each file of their code."""
         codes = [self._current.code_of(step.tool, self._code) for step in steps]
         recorded = tuple(
-            _record_step(step, one, is_recorded=has_record(step.tool, self._registry))
+            _record_step(step, one, is_recorded=records_success(step.tool, self._registry))
             for step, one in zip(steps, codes, strict=True)
         )
         return recorded, {path: meaning for one in codes for path, meaning in one.items()}
@@ -445,7 +445,7 @@ def _record_step(step: Step, code: Mapping[str, str], *, is_recorded: bool) -> R
     )
 
 
-def has_record(tool: Tool, registry: Registry) -> bool:
+def records_success(tool: Tool, registry: Registry) -> bool:
     """Whether its transaction records its success; not known of a tool whose signature is not readable."""
     has_transaction = tool.is_readable and not tool.commits_by_itself
     return has_transaction and takes_connection(tool, registry)

@@ -23,7 +23,7 @@ from discover_orch.execution.event_masking import Masking
 from discover_orch.execution.executors import Executor
 from discover_orch.execution.executors.worker_driver import WorkerDriver, build_prepare
 from discover_orch.execution.new_items import NewItems, may_find_items
-from discover_orch.execution.recorder import Recorder, has_record
+from discover_orch.execution.recorder import Recorder, records_success
 from discover_orch.execution.request import ReadyRun
 from discover_orch.execution.run_events import Event
 from discover_orch.execution.run_state import Run
@@ -276,7 +276,7 @@ class _Session:
         self, event: ToolFinished, attempt: int
     ) -> tuple[ToolFinished, tuple[Problem, ...]]:
         tool = self._registry.tools.get(event.module)
-        if event.status != "unknown" or tool is None or not has_record(tool, self._registry):
+        if event.status != "unknown" or tool is None or not records_success(tool, self._registry):
             return event, ()
         from discover_orch.execution.database_question import settle_event  # few runs need it
 
@@ -355,12 +355,10 @@ def open_far_side(ready: ReadyRun, *, is_guest: bool = False) -> FarSide | None:
     UsageError if that cannot be used."""
     if ready.view.project.executor == "local":
         return None
-    from discover_orch.execution.executors import remote_worker  # few runs need it
+    from discover_orch.execution.executors.remote_worker import open_remote_side  # few runs need it
 
     jobs, has_jobs = ready.jobs, ready.has_jobs
-    return remote_worker.open_far_side(
-        ready.plan, ready.view, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest
-    )
+    return open_remote_side(ready.plan, ready.view, jobs=jobs, has_jobs=has_jobs, is_guest=is_guest)
 
 
 def _random() -> float:

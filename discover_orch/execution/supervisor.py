@@ -331,7 +331,7 @@ class Supervisor:
         """Whether the worker is dead. It is not reaped yet, so that its group keeps its number."""
         if self._pipes.pidfd >= 0:
             return self._pipes.pidfd in ready
-        self._status = read_status(self.pid, reap=not hasattr(os, "waitid"))
+        self._status = read_wait_status(self.pid, reap=not hasattr(os, "waitid"))
         return self._status is not None
 
     def _clean_up(self, found: list[WorkerEvent]) -> None:
@@ -339,7 +339,7 @@ class Supervisor:
         self.is_over = True
         kill_group(self.pid)
         if hasattr(os, "waitid"):  # else it was reaped when it was found dead
-            self._status = read_status(self.pid, reap=True)
+            self._status = read_wait_status(self.pid, reap=True)
         OWN_CHILDREN.discard(self.pid)
         kill_all(self._descendants)
         if self._adopts:
@@ -425,7 +425,7 @@ class WorkerExit:
         )
 
 
-def read_status(pid: int, *, reap: bool) -> int | None:
+def read_wait_status(pid: int, *, reap: bool) -> int | None:
     """The wait status of a process that has ended; None while it runs."""
     try:
         if not reap:

@@ -145,7 +145,7 @@ def build_plan_document(
     )
 
 
-def find_database(registry: Registry, project: Project) -> tuple[str, str]:
+def find_shown_database(registry: Registry, project: Project) -> tuple[str, str]:
     """The database of `conn`, and where it is set."""
     if uses_get_connection(registry, project):
         return "get_connection()", CONF_FILE
@@ -154,7 +154,7 @@ def find_database(registry: Registry, project: Project) -> tuple[str, str]:
 
 def settings_text(registry: Registry, project: Project, style: Style) -> str:
     """The database and all settings that are not the default, each with its origin."""
-    settings: dict[str, tuple[object, str]] = {"database": find_database(registry, project)}
+    settings: dict[str, tuple[object, str]] = {"database": find_shown_database(registry, project)}
     for key, origin in project.origins.items():
         # Parameters stand with each tool; a run needs no watch.
         if key not in ("database", "params", "watch"):

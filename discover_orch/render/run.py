@@ -31,7 +31,7 @@ from discover_orch.model.tool_events import (
 )
 from discover_orch.planning.plan import Plan, Step
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.render.plan import find_database
+from discover_orch.render.plan import find_shown_database
 from discover_orch.render.problems import (
     LONGEST_REASON,
     failure_line,
@@ -92,7 +92,7 @@ def run_heading(view: ProjectView, style: Style, executor: str = "") -> list[str
         *shown((project.root, project.config or "no configuration")),
         f"{count(len(registry.by_tool.tools), 'tool')} in {count(stages, 'stage')}",
     )
-    database, origin, executor = shown((*find_database(registry, project), executor))
+    database, origin, executor = shown((*find_shown_database(registry, project), executor))
     lines = [
         style.mark(" · ", " - ").join(title),
         f"database {database} {style.paint(f'({origin})', 'dim')}",

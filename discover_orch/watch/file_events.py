@@ -305,12 +305,14 @@ def plan_subscriptions(root: str, requested: Mapping[str, bool]) -> Subscription
             anchors.update((place, *_parents(place)))
             if name or not exists:
                 flat.add(_nearest_folder(os.path.dirname(place)))
-    folders = {path: True for path in deep if not is_below(path, deep)}
-    folders |= {path: False for path in flat if path not in folders and not is_below(path, deep)}
+    folders = {path: True for path in deep if not is_inside_any(path, deep)}
+    folders |= {
+        path: False for path in flat if path not in folders and not is_inside_any(path, deep)
+    }
     return SubscriptionPlan(wanted=tuple(wanted), folders=folders, anchors=frozenset(anchors))
 
 
-def is_below(path: str, folders: Collection[str]) -> bool:
+def is_inside_any(path: str, folders: Collection[str]) -> bool:
     """Whether one of the folders is above `path`."""
     return any(parent in folders for parent in _parents(path))
 

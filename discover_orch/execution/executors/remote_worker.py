@@ -189,7 +189,7 @@ class RemoteWorker:
         return last
 
 
-def open_far_side(
+def open_remote_side(
     plan: Plan, view: ProjectView, *, jobs: int, has_jobs: bool, is_guest: bool
 ) -> FarSide:
     """The far side of an executor that is not local. Without `has_jobs` the user has not said how many tools may run

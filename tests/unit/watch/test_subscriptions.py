@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discover_orch.watch.file_events import NOISE, SubscriptionPlan, is_below, plan_subscriptions
+from discover_orch.watch.file_events import (
+    NOISE,
+    SubscriptionPlan,
+    is_inside_any,
+    plan_subscriptions,
+)
 
 DEEP, FLAT = True, False
 
@@ -132,10 +137,10 @@ def test_all_that_is_wanted_is_seen_and_nothing_is_seen_twice(
 ) -> None:
     plan = plan_subscriptions(str(tree), folders)
     deep = {path for path, is_deep in plan.folders.items() if is_deep}
-    assert not any(is_below(path, deep) for path in plan.folders)
+    assert not any(is_inside_any(path, deep) for path in plan.folders)
     for name, is_deep in folders.items():
         real = os.path.realpath(tree / name)
-        is_in_deep = real in deep or is_below(real, deep)
+        is_in_deep = real in deep or is_inside_any(real, deep)
         if os.path.isdir(real):
             assert is_in_deep or (not is_deep and plan.folders[real] is FLAT)
         for inner in ("f.py", "sub/f.py") if is_deep else ("f.py",):
@@ -146,5 +151,5 @@ def test_all_that_is_wanted_is_seen_and_nothing_is_seen_twice(
             above = os.path.dirname(place)
             while not os.path.isdir(above):
                 above = os.path.dirname(above)
-            assert above in plan.folders or above in deep or is_below(above, deep)
+            assert above in plan.folders or above in deep or is_inside_any(above, deep)
             assert place in plan.anchors
