@@ -25,7 +25,7 @@ from discover_orch.cli.options import (
 )
 from discover_orch.cli.tool_options import (
     find_pairs,
-    find_refusal,
+    find_valued,
     help_rows,
     param_options,
 )
@@ -35,7 +35,6 @@ from discover_orch.model.tool import Tool
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams, KeyValue, find_arguments
 from discover_orch.planning.project_view import ProjectView
-from discover_orch.planning.project_warnings import find_mixed
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -65,10 +64,7 @@ class ToolsCommand(click.Command):
         ctx.meta[DYNAMIC] = param_options(
             tools, self.own_spellings(ctx), words, view.registry.item_values
         )
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise find_refusal(error.option_name, tools) or error from None
+        return super().parse_args(ctx, args)
 
     def _find_folder(self, ctx: click.Context, args: list[str]) -> str | None:
         """The DIR of a `-C DIR` after the command: the other words mean something in that project only."""
@@ -146,11 +142,11 @@ class ToolsCommand(click.Command):
         view: ProjectView | None = ctx.meta.get(VIEW)
         if view is not None:
             taken = self.own_spellings(ctx)
-            mixed = find_mixed(view.registry.by_tool.tools.values())
+            valued = find_valued(view.registry.by_tool.tools.values())
             for tool in self.chosen_tools(ctx, view, ctx.meta.get(ARGS, [])):
                 in_force = find_arguments(tool, view.registry, view.project, GivenParams())
                 items = view.registry.item_params(tool.module)
-                rows = help_rows(tool, taken, in_force, mixed, items)
+                rows = help_rows(tool, taken, in_force, valued, items)
                 if rows:
                     with formatter.section(f"Parameters of {tool.name}"):
                         formatter.write_dl(rows)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from discover_orch.cli.options import PREFIX, OrchUsage, complete_path, complete_words
+from discover_orch.cli.options import PREFIX, complete_path, complete_words
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.parameter import Choice, EnumChoice, Param, Scalar
 from discover_orch.model.tool import Tool
-from discover_orch.planning.project_warnings import find_mixed
 from discover_orch.render.style import one_line
 
 if TYPE_CHECKING:
@@ -50,19 +49,10 @@ class ParamOption(click.Option):
         return complete_words(dict.fromkeys(choices(self.param), ""), incomplete)
 
 
-def find_refusal(name: str, tools: Iterable[Tool]) -> OrchUsage | None:
-    """A parameter that is a flag for some tools and takes a value for others has no option, since it is unknown
-    whether the next word is its value. None if this is no such option."""
-    param = name.lstrip("-").replace("-", "_")
-    mixed = find_mixed(tools)
-    param = param if param in mixed else param.removeprefix("no_")
-    if param not in mixed:
-        return None
-    flag, value = mixed[param]
-    return OrchUsage(
-        f"{name} is a flag for {flag.name} and takes a value for {value.name}",
-        f"set it with -p {flag.name}.{param}=true or -p {value.name}.{param}=VALUE",
-    )
+def find_valued(tools: Iterable[Tool]) -> set[str]:
+    """The parameters whose option takes a value. One that is a flag in a tool does so too where it is none in another:
+    `--wide true`."""
+    return {one.name for tool in tools for one in tool.params if not one.type.is_flag}
 
 
 def param_options(
@@ -71,22 +61,21 @@ def param_options(
     words: Iterable[str] | None,
     find_values: Callable[[str], Sequence[str]] = lambda _: (),
 ) -> list[ParamOption]:
-    """One option for each parameter name, except those in `taken`, the spellings of orch's own options, and those of
-    `find_refusal`.
+    """One option for each parameter name, except those in `taken`, the spellings of orch's own options.
 
     With the `words` of a command line, only the options among them are made, since making hundreds is slow. If one of
     the words is not an option, all are made, so that the error can name the nearest. `find_values` gives the values of
     items for the name of a parameter.
     """
     owned, tools = {"--", *taken}, list(tools)
-    mixed = find_mixed(tools)
+    valued = find_valued(tools)
     seen: set[str] = set()
     found: list[tuple[list[str], Callable[[], ParamOption]]] = []
     for param in (param for tool in tools for param in tool.params):
-        if param.name in seen or param.name in mixed:
+        if param.name in seen:
             continue
         seen.add(param.name)
-        is_flag = param.type.is_flag
+        is_flag = param.name not in valued
         spellings = _spellings(param, is_flag=is_flag)
         free = [one for one in spellings if owned.isdisjoint(one.split("/"))]
         flags = [word for one in free for word in one.split("/")]
@@ -128,23 +117,23 @@ def help_rows(
     tool: Tool,
     taken: set[str],
     in_force: Sequence[BoundArgument] = (),
-    mixed: Collection[str] = (),
+    valued: Collection[str] = (),
     items: Collection[str] = (),
 ) -> list[tuple[str, str]]:
     """(`--since DATE`, what it is) for each parameter of one tool.
 
-    `in_force` are the values that the configuration and the environment give; `mixed` as of `find_mixed`; `items` are
-    the parameters that select items.
+    `in_force` are the values that the configuration and the environment give; `valued` as of `find_valued`; `items`
+    are the parameters that select items.
     """
     given = {bound.param.name: bound for bound in in_force}
     rows = []
     for param in tool.params:
-        kind = "" if param.type.is_flag else f" {_metavar(param)}"
-        flag = param.flag + (f"/--no-{param.flag[2:]}" if param.type.is_flag else "")
-        has_option = param.flag not in taken and param.name not in mixed
+        is_flag = param.type.is_flag and param.name not in valued
+        kind = "" if is_flag else f" {_metavar(param)}"
+        flag = param.flag + (f"/--no-{param.flag[2:]}" if is_flag else "")
+        has_option = param.flag not in taken
         if not has_option:
-            flag = f"-p {tool.name + '.' if param.name in mixed else ''}{param.name}=VALUE"
-            kind = ""
+            flag, kind = f"-p {param.name}=VALUE", ""
         notes = [one_line(param.help)] if param.help else []
         if param.type.many:
             notes.append("(can be given several times)")
@@ -155,7 +144,9 @@ def help_rows(
             bound = given[param.name]
             notes.append(f"[default: {one_line(masked_url(bound.shown))}, from {bound.origin}]")
         else:
-            notes.append("[required]" if param.required else _default(param, is_typed=has_option))
+            notes.append(
+                "[required]" if param.required else _default(param, is_flag=is_flag and has_option)
+            )
         rows.append((flag + kind, "  ".join(note for note in notes if note)))
     if not tool.is_readable:
         rows.append(("-p KEY=VALUE", "the signature of run() cannot be read from the source"))
@@ -170,12 +161,12 @@ def _metavar(param: Param) -> str:
     return f"{text} ..." if param.type.many else text
 
 
-def _default(param: Param, *, is_typed: bool) -> str:
-    """`is_typed`: it has an option of its own, so that the default of a flag is one of its two words."""
+def _default(param: Param, *, is_flag: bool) -> str:
+    """That of a flag is one of its two words."""
     if param.default_source in (None, "None") or param.default == []:
         return ""
     text = one_line(param.shown_default)
-    if is_typed and param.type.is_flag and isinstance(param.default, bool):
+    if is_flag and isinstance(param.default, bool):
         text = param.flag if param.default else f"--no-{param.flag[2:]}"
     if not text.strip():
         text = f"'{text}'"

@@ -333,18 +333,6 @@ def _unknown_parameter_hint(one: KeyValue, takers: Iterable[Tool], registry: Reg
     return did_you_mean(one.name, {*names}, otherwise)
 
 
-def find_mixed(tools: Iterable[Tool]) -> dict[str, tuple[Tool, Tool]]:
-    """Names that are a flag in one tool and take a value in another: the first of each. They have no option: they are
-    set with `-p`."""
-    found: dict[str, list[Tool | None]] = {}
-    for tool in tools:
-        for param in tool.params:
-            both = found.setdefault(param.name, [None, None])
-            place = 0 if param.type.is_flag else 1
-            both[place] = both[place] or tool
-    return {name: (flag, value) for name, (flag, value) in found.items() if flag and value}
-
-
 def _suggest_tools(names: Sequence[str]) -> str:
     """A hint to select one of the tools that have a parameter."""
     if len(names) == 1:
