@@ -203,6 +203,9 @@ def _decode(config: str, data: bytes) -> str:
 
 def _find_table(config: str, document: Mapping[str, object]) -> Mapping[str, object]:
     """The table of the settings. Raises ProjectError."""
+    if config == OWN_FILE and "tool" in document:
+        message = "in orch.toml the settings are at the top level"
+        raise ProjectError.of("unknown-key", message, "remove [tool.orch]", Location(path=config))
     table: object = document
     for key in _table_path(config):
         table = table.get(key) if isinstance(table, Mapping) else None

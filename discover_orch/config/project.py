@@ -18,13 +18,12 @@ from discover_orch.config.setting_values import (
     RawSetting,
     ReadLines,
     SettingReader,
-    decode_variable,
+    Texts,
     printable,
-    shown,
 )
 from discover_orch.config.settings import KEYS, Command
 from discover_orch.model.conventions import DATABASE_VARIABLE, PARAM_PREFIX, VARIABLE_PREFIX
-from discover_orch.model.errors import Problem, did_you_mean, nearest
+from discover_orch.model.errors import Problem, nearest
 from discover_orch.model.parameter import ParamValue
 from discover_orch.model.search_path import find_editable_packages, find_project_folders
 
@@ -101,13 +100,12 @@ class Project(Struct, frozen=True, kw_only=True):
         """
         environ = environ or {}
         reader = SettingReader(config, read_lines)
-        given = _from_file(reader, table, config) | _from_environment(reader, environ)
-        values: dict[str, Any] = {}
-        for key, setting in KEYS.items():
-            value = reader.read(given[key], partial(setting.read, reader)) if key in given else None
-            if value is not None:
-                values[key] = value
-        origins = {key: given[key].origin for key in values}
+        given = {key: RawSetting(one, (key,)) for key, one in table.items()}
+        given |= _from_environment(reader, environ)
+        known = {key: one.kind for key, one in KEYS.items()}
+        read = {key: reader.read_entry(one, known) for key, one in given.items()}
+        values: dict[str, Any] = {key: read[key] for key in KEYS if read.get(key) is not None}
+        origins = {key: given[key].variable or config or "configuration" for key in values}
         if "database" in values:
             values["database_origin"] = origins["database"]
         elif "database" not in given and (url := environ.get(DATABASE_VARIABLE, "").strip()):
@@ -119,32 +117,28 @@ class Project(Struct, frozen=True, kw_only=True):
                 for one in values["pythonpath"]
             )
         values.setdefault("project", name or os.path.basename(root) or "root")
-        values["params"], values["tool_params"] = values.get("params", ({}, {}))
+        if "command" in values:
+            values["command"] = Command(**values["command"])
+        params = values.pop("params", {})
+        tools = {tool: one for tool, one in params.items() if isinstance(one, Mapping)}
+        for_all = {name: one for name, one in params.items() if name not in tools}
+        build = partial(_build_params, origin=origins.get("params", ""))
+        values |= {
+            "params": build(for_all),
+            "tool_params": {tool: build(one) for tool, one in tools.items()},
+        }
         values |= {"env_params": _env_params(environ), "origins": origins}
         return cls(root=root, config=config, **values), tuple(reader.problems)
 
 
-# What was set: the environment goes before the file.
-
-
-def _from_file(
-    reader: SettingReader, table: Mapping[str, object], config: str | None
-) -> dict[str, RawSetting]:
-    given: dict[str, RawSetting] = {}
-    for key, found in table.items():
-        if key in KEYS:
-            origin = config or "configuration"
-            given[key] = RawSetting(key=key, name=key, value=found, origin=origin, path=(key,))
-            continue
-        hint = did_you_mean(key, KEYS, f"the settings are {', '.join(KEYS)}")
-        if config == "orch.toml" and key in ("tool", "orch"):
-            hint = "in orch.toml, write the settings at the top level, without [tool.orch]"
-        reader.add("unknown-key", f"unknown setting {shown(key)}", hint, (key,))
-    return given
+def _build_params(texts: Mapping[str, Texts], origin: str) -> dict[str, ParamValue]:
+    return {
+        name.replace("-", "_"): ParamValue(texts=one, origin=origin) for name, one in texts.items()
+    }
 
 
 def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict[str, RawSetting]:
-    """An empty variable counts as not set; a single comma is the empty list.
+    """What goes before the file. An empty variable counts as not set; a single comma is the empty list.
 
     Other programs may use variables that start with ORCH_, so only one that looks like a typo gives a warning.
     """
@@ -162,10 +156,7 @@ def _from_environment(reader: SettingReader, environ: Mapping[str, str]) -> dict
                 hint = f"did you mean {guess}?"
                 reader.add("unknown-variable", message, hint, severity="warning")
         elif value := environ[variable].strip():
-            written = RawSetting(key=key, name=variable, value=value, origin=variable)
-            read = reader.read(written, partial(decode_variable, kind=KEYS[key].kind))
-            if read is not None:
-                given[key] = read
+            given[key] = RawSetting(value, (key,), variable)
     return given
 
 

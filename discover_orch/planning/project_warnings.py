@@ -214,14 +214,14 @@ def find_group_circles(project: Project) -> list[Problem]:
 
 
 def find_group_clashes(registry: Registry, project: Project) -> list[Problem]:
-    """An error for each group that has the name of a stage."""
+    """An error for each group that has the name of a stage, or of all stages."""
     tools = [*registry.by_tool.tools.values(), *registry.disabled]
-    stages = {stage.name for stage in registry.stages}
+    stages = {ALL_STAGES, *(stage.name for stage in registry.stages)}
     owners = {name: tool for tool in reversed(tools) for name in tool.stages}
     return [
         Problem(
             code="group-name",
-            message=f'group "{name}" has the same name as a stage',
+            message=f'group "{name}" has the same name as {"all stages" if name == ALL_STAGES else "a stage"}',
             hint=f"rename the group in {project.config or 'the environment'}",
             path=owners[name].path if name in owners else None,
             line=owners[name].line if name in owners else None,
