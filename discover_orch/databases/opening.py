@@ -57,10 +57,8 @@ def check_url(url: str) -> None:
             pass
         case DuckdbUrl():
             _need_driver("duckdb", "DuckDB", "discover-orch[duckdb]")
-        case PostgresUrl(url=given):
+        case PostgresUrl():
             _need_driver("psycopg", "PostgreSQL", "discover-orch[postgres]")
-            if {*"?[% "} & {*given}:  # else libpq has nothing to refuse
-                _check_postgres_url(given)
         case OtherUrl() as other:
             _check_dialect(other)
         case unreachable:
@@ -132,21 +130,6 @@ def _open_duckdb(path: str, settings: dict[str, Any]) -> Any:
         return duckdb.connect(path, config=settings)
     except duckdb.Error as error:
         raise _cannot_open(path, error) from None
-
-
-def _check_postgres_url(url: str) -> None:
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        conninfo_to_dict(url)
-    except ProgrammingError as error:
-        message = f"PostgreSQL does not accept {masked_url(url)}: {_hide(str(error).strip(), url)}"
-        hint = (
-            "write % as %25 and a space as %20, and an IPv6 address in brackets; "
-            "https://www.postgresql.org/docs/current/libpq-connect.html lists the parameters"
-        )
-        raise CannotOpen(message, hint) from None
 
 
 def _open_postgres(url: str) -> Any:

@@ -154,63 +154,6 @@ def test_an_error_in_a_function_has_the_line_of_its_caller(
     assert "FAILED a src/a.sql:6" in orch("run", env={"ORCH_DATABASE": postgres}).text
 
 
-VIEW = "DROP VIEW IF EXISTS v;\nCREATE VIEW v AS SELECT 1 AS one"
-TABLE = "DROP TABLE IF EXISTS v;\nCREATE TABLE v AS SELECT 1 AS one"
-VIEW_AGAIN, TABLE_AGAIN = (
-    f"CREATE OR REPLACE {one} v AS SELECT 2 AS two" for one in ("VIEW", "TABLE")
-)
-
-
-BECOMES = [
-    (VIEW, TABLE, "v is a view: write DROP VIEW IF EXISTS v instead", KINDS),
-    (TABLE, VIEW, "v is a table: write DROP TABLE IF EXISTS v instead", KINDS),
-    (
-        *(TABLE, VIEW_AGAIN, "v is a table: for one run, write DROP TABLE IF EXISTS v before"),
-        ["postgres", "duckdb"],
-    ),
-    (VIEW, TABLE_AGAIN, "v is a view: for one run, write DROP VIEW IF EXISTS v before", ["duckdb"]),
-]
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "hint", "kind"), [(*row[:3], kind) for row in BECOMES for kind in row[3]]
-)
-def test_a_table_that_becomes_a_view_says_what_to_write(
-    before: str,
-    now: str,
-    hint: str,
-    kind: str,
-    project: Project,
-    orch: Orch,
-    env: dict[str, str],
-) -> None:
-    header = "-- STAGE: one\n"
-    project({"pyproject.toml": CONFIG, "src/a.sql": header + before})
-    assert orch("run", env=env).code == 0
-    project({"src/a.sql": header + now})
-    failed = orch("run", env=env)
-    assert failed.code == 1
-    assert f"hint: {hint}" in " ".join(failed.text.split())
-    drop = before.partition(";")[0]
-    project({"src/a.sql": f"{header}{drop};\n{now.rpartition(chr(10))[2]}"})
-    assert orch("run", env=env).code == 0
-    project({"src/a.sql": header + now})
-    assert orch("run", env=env).code == 0
-
-
-def test_a_view_of_postgres_that_loses_a_column_says_what_to_write(
-    project: Project, orch: Orch, postgres: str
-) -> None:
-    for number, view in enumerate(("SELECT 1 AS a, 2 AS b", "SELECT 1 AS a")):
-        text = f"-- STAGE: one\nCREATE OR REPLACE VIEW v AS {view}"
-        project({"pyproject.toml": CONFIG, "src/a.sql": text})
-        answer = orch("run", env={"ORCH_DATABASE": postgres})
-        assert answer.code == number
-    assert (
-        "hint: CREATE OR REPLACE VIEW only adds columns: write DROP VIEW IF EXISTS" in answer.text
-    )
-
-
 def test_the_folder_of_a_declared_output_is_made(project: Project, orch: Orch) -> None:
     tag = '-- ORCH: {"outputs": ["out/deep/*.parquet", "made/"]}\n'
     copies = """\
