@@ -6,7 +6,6 @@ parameter, `item`. Secrets are masked.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -143,7 +142,6 @@ def build_event(event: own.Event, tools: Mapping[str, Tool]) -> Event | None:
                 event,
                 **_named(tools[event.module]),
                 duration=round(event.duration, 6),
-                metrics={name: _json_number(value) for name, value in event.metrics.items()},
                 blocked_by=tools[event.blocked_by].name if event.blocked_by in tools else "",
                 time=_now(),
             )
@@ -195,8 +193,3 @@ def not_started(
             reason=reason,
         ),
     )
-
-
-def _json_number(value: object) -> object:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -24,34 +24,30 @@ def short_hash(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
 
 
-def encode(document: object, *, is_sorted: bool = False, is_loose: bool = False) -> bytes:
-    """JSON. Python's own also holds NaN and infinity, where it `is_loose`, and the lone surrogates of a path or an
-    argument that is not UTF-8, which msgspec drops or refuses. `is_sorted`: equal mappings give the same bytes."""
+def encode(document: object, *, is_sorted: bool = False) -> bytes:
+    """JSON. Python's own also holds the lone surrogates of a path or an argument that is not UTF-8, which msgspec
+    refuses. `is_sorted`: equal mappings give the same bytes."""
     try:
-        if not is_loose:
-            return msgspec.json.encode(document, order="sorted" if is_sorted else None)
+        return msgspec.json.encode(document, order="sorted" if is_sorted else None)
     except UnicodeEncodeError:
-        pass
-    import json
+        import json
 
-    plain = msgspec.to_builtins(document)
-    return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
+        plain = msgspec.to_builtins(document)
+        return json.dumps(plain, separators=(",", ":"), sort_keys=is_sorted).encode()
 
 
 def decode(text: bytes, kind: Any) -> Any:
     """The value, of this type. Raises ValueError for a text of another shape, or RecursionError; before msgspec 0.21
     its own errors are no ValueErrors."""
     try:
-        return build_decoder(kind).decode(text)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-    # Also for a lone surrogate, which `json` escapes and msgspec refuses.
-    except msgspec.DecodeError:
-        import json
+        try:
+            return build_decoder(kind).decode(text)
+        except msgspec.DecodeError as error:
+            if isinstance(error, msgspec.ValidationError):
+                raise
+            import json  # for a lone surrogate, which it escapes and msgspec refuses
 
-        found = json.loads(text)
-    try:
-        return msgspec.convert(found, kind)
+            return msgspec.convert(json.loads(text), kind)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
 

@@ -24,7 +24,7 @@ from discover_orch.worker.protocol import (
     Message,
     Order,
     decode_order,
-    encode_message,
+    encode_line,
 )
 from discover_orch.worker.spawn import LIFE_FD, MESSAGES_FD, ORDERS_FD, TRACE_FD
 
@@ -86,7 +86,7 @@ class Channel:
     def send(self, message: Message) -> None:
         """Write one message. Does not raise if the parent is gone: the life pipe handles that."""
         try:
-            rest = memoryview(encode_message(message))
+            rest = memoryview(encode_line(message))
             while rest:
                 rest = rest[os.write(self._messages, rest) :]
         except BrokenPipeError:
@@ -177,15 +177,7 @@ def _find_c_flush() -> Callable[[], None]:
     try:
         import ctypes  # the parent imports this module too, and does not need it
 
-        libc = ctypes.CDLL(None)
-        names = ("__stdoutp", "__stderrp") if sys.platform == "darwin" else ("stdout", "stderr")
-        files = [ctypes.c_void_p.in_dll(libc, name) for name in names]
-    except (ImportError, OSError, ValueError):
+        fflush = ctypes.CDLL(None).fflush
+    except (ImportError, OSError, AttributeError):
         return lambda: None
-    fflush = libc.fflush
-
-    def flush() -> None:
-        for file in files:
-            fflush(file)
-
-    return flush
+    return lambda: fflush(None)  # of all streams

@@ -7,7 +7,6 @@ version number. Nothing is pickled and nothing is evaluated. This module opens n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 
 from msgspec import Struct, field
 
@@ -16,7 +15,7 @@ from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.encoding import build_decoder, decode, encode
 from discover_orch.model.parameter import ParamType
 from discover_orch.model.success_record import Attempt, SuccessRecord
-from discover_orch.model.tool_events import ToolFinished, WorkerSaid
+from discover_orch.model.tool_events import WorkerSaid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,11 +203,6 @@ Order = Greet | Preload | Prepare | RunStep | Ask | Terminal | Finish
 Message = WorkerSaid | Committing | Closed | Answer
 
 
-def encode_message(message: Struct) -> bytes:
-    """One line of JSON, with its newline."""
-    return encode_line(message, is_loose=has_loose_metrics(message))
-
-
 def decode_order(line: bytes) -> Order:
     """The value that `encode_line` wrote; ValueError for any other line."""
     order: Order = decode(line, Order)
@@ -216,7 +210,7 @@ def decode_order(line: bytes) -> Order:
 
 
 def decode_message(line: bytes) -> Message:
-    """The value that `encode_message` wrote; ValueError for any other line."""
+    """The value that `encode_line` wrote; ValueError for any other line."""
     message: Message = decode(line, Message)
     return message
 
@@ -226,13 +220,6 @@ def prepare_for_orders() -> None:
     build_decoder(Order)
 
 
-def has_loose_metrics(message: object) -> bool:
-    """Whether it has a metric that is NaN or infinite, which msgspec would write as null."""
-    return isinstance(message, ToolFinished) and any(
-        isinstance(one, float) and not isfinite(one) for one in message.metrics.values()
-    )
-
-
-def encode_line(value: Struct, *, is_loose: bool = False) -> bytes:
-    """A line of JSON."""
-    return encode(value, is_loose=is_loose) + b"\n"
+def encode_line(value: Struct) -> bytes:
+    """One line of JSON, with its newline."""
+    return encode(value) + b"\n"

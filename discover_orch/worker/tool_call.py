@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import AsyncGeneratorType, GeneratorType
@@ -202,7 +203,8 @@ def _convert_scalar(given: Any) -> tuple[bool, object]:
     if isinstance(given, int):
         return abs(given) < LONGEST_NUMBER, int(given)
     if isinstance(given, float):
-        return True, float(given)
+        number = float(given)
+        return True, number if math.isfinite(number) else str(number)  # else JSON could not hold it
     item = getattr(given, "item", None)  # a scalar of numpy, for example
     if callable(item):
         inner = item()

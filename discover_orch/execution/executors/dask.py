@@ -38,7 +38,7 @@ from discover_orch.execution.executors.far_side import (
 )
 from discover_orch.execution.supervisor import Word, WorkerDied, WorkerEnded
 from discover_orch.model.errors import UsageError
-from discover_orch.worker.protocol import encode_message
+from discover_orch.worker.protocol import encode_line
 
 #: Seconds to reach a scheduler, and for a first worker.
 TIME_TO_CONNECT, TIME_FOR_WORKERS = 10, 10
@@ -322,7 +322,7 @@ def run_attempt(run: str, attempt: str) -> None:
     worker, name = get_worker(), os.urandom(8).hex()
 
     def send(message: FromFar) -> None:
-        line = encode_message(message).decode()
+        line = encode_line(message).decode()
         worker.log_event(run, (attempt, name, worker.address, line))
 
     task = _Running(run, worker)

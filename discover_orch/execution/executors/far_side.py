@@ -43,7 +43,6 @@ from discover_orch.worker.protocol import (
     RunStep,
     Terminal,
     encode_line,
-    encode_message,
 )
 
 
@@ -310,7 +309,7 @@ class OneTool:
             self._code = 0 if message.status == "passed" else 1
         elif isinstance(message, WorkerDied) and message.cause == "crash":
             self._code = 1
-        rest = b"\n" + self._mark + encode_message(message)  # noise before may lack its newline
+        rest = b"\n" + self._mark + encode_line(message)  # noise before may lack its newline
         try:
             while rest:
                 rest = rest[os.write(self._out, rest) :]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from discover_orch.execution.worker_reader import LONGEST_LINE, OutputStream, WorkerReader
 from discover_orch.model.tool_events import DebuggerOpened, ToolFinished, ToolOutput, ToolStarted
-from discover_orch.worker.protocol import Message, encode_message
+from discover_orch.worker.protocol import Message, encode_line
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def test_output_before_a_message_comes_before_it(
     reads, writes = pipes
     messages, out, err = reads
     reader = WorkerReader(messages, out, err, lambda fd: None)
-    os.write(writes[0], encode_message(ToolStarted(module="a")))
+    os.write(writes[0], encode_line(ToolStarted(module="a")))
     os.write(writes[1], b"before\n")
-    os.write(writes[0], encode_message(message))
+    os.write(writes[0], encode_line(message))
     assert reader.read({messages}) == [
         ToolStarted(module="a"),
         ToolOutput(module="a", stream="stdout", text="before\n"),

@@ -23,7 +23,7 @@ IMPORTS = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
 from discover_orch.worker.tool_observation import Observer
 from discover_orch.worker.project_code import ProjectCode
-from discover_orch.worker.protocol import encode_message
+from discover_orch.worker.protocol import encode_line
 from discover_orch.model.tool_events import ToolFinished
 from tests.support.seen import see
 """
@@ -34,7 +34,7 @@ observer.begin_step()
 """
 END = """
 seen = observer.finish_step(loaded=globals().get("loaded", ()))
-sys.stdout.buffer.write(encode_message(ToolFinished(module="tool", status="passed", seen=seen)))
+sys.stdout.buffer.write(encode_line(ToolFinished(module="tool", status="passed", seen=seen)))
 """
 
 server: ForkServer

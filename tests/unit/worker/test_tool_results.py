@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from hypothesis import given
@@ -12,7 +13,13 @@ from discover_orch.worker.tool_call import (
     read_metrics,
 )
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 
 ANYTHING = st.recursive(
     SCALARS | st.binary() | st.complex_numbers(),
@@ -32,3 +39,7 @@ def test_metrics_survive_json_whatever_was_returned(
         name for name, one in returned.items() if type(name) is str and type(one) in plain
     }
     assert all(returned[name] == one for name, one in found.items())
+
+
+def test_numbers_that_json_does_not_know_are_texts() -> None:
+    assert read_metrics({"n": math.nan, "i": -math.inf}) == {"n": "nan", "i": "-inf"}

@@ -11,14 +11,12 @@ from msgspec.structs import replace
 from discover_orch.execution.executors.far_side import (
     Start,
     build_greeting,
-    decode_from_far,
     folder_identity,
     prepare_here,
 )
 from discover_orch.model.encoding import content_hash
 from discover_orch.model.errors import UsageError
-from discover_orch.model.tool_events import ToolFinished
-from discover_orch.worker.protocol import Prepare, RunStep, encode_message
+from discover_orch.worker.protocol import Prepare, RunStep
 
 
 def start(root: Path, *, database: str = "sqlite:///data.db", **more: Any) -> Start:
@@ -84,8 +82,3 @@ def test_a_password_is_found_on_the_far_side_and_another_database_is_refused(
     assert "the database is postgresql://me:***@db/other on" in refusal(order)
     monkeypatch.delenv("DATABASE_URL")
     assert "the database is sqlite:///data.db on" in refusal(order)
-
-
-def test_metrics_that_json_does_not_have_survive_the_way() -> None:
-    end = ToolFinished(module="m", status="passed", duration=0.1, metrics={"x": float("inf")})
-    assert decode_from_far(encode_message(end)) == end
