@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from discover_orch.model.checks import CheckResult
-from discover_orch.model.errors import Failure, Problem
+from discover_orch.model.documents import Outcome
+from discover_orch.model.errors import Problem
 from discover_orch.model.observation import Observation
 
 Seconds = Annotated[float, Meta(ge=0, lt=1e12)]
@@ -95,27 +95,20 @@ class TableHead(Struct, frozen=True, kw_only=True, omit_defaults=True):
     has_more: bool = False
 
 
-class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a tool ended, and its transaction with it. `duration` is in seconds, 0.0 if it did not start, and None if it
-    is not known. `commit_seconds` is the part of it that its commit took. `seen` is what the tool was observed to do,
-    None if it did not end by itself.
+class ToolEnd(Outcome, frozen=True, kw_only=True, omit_defaults=True):
+    """How a tool ended, and its transaction with it. `duration` is 0.0 if it did not start, and None if it is not
+    known. `commit_seconds` is the part of it that its commit took. `seen` is what the tool was observed to do, None if
+    it did not end by itself.
 
     `checks` are those of its checks that ran, in their order. `notes` are sentences for the user ("committed by
-    itself"). `attempt` counts from 1. `blocked_by` is the tool whose failure blocked this one; in a journal its name.
-    `is_settled`: the database says how it ended, and what it used is not known. In a journal, `data` and
-    `versions` are those of what it used, `printed` is the end of what an attempt that failed printed, and `changes` is
-    SQLite's counter of changes when a tool that used the project's database had ended.
+    itself"). `blocked_by` is a module; in a journal its name. `is_settled`: the database says how it ended, and what
+    it used is not known. In a journal, `data` and `versions` are those of what it used, `printed` is the end of what
+    an attempt that failed printed, and `changes` is SQLite's counter of changes when a tool that used the project's
+    database had ended.
     """
 
-    module: str
-    status: str
     name: str = ""
     duration: Seconds | None = None
-    error: Failure | None = None
-    metrics: Mapping[str, object] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    attempt: int = 1
-    blocked_by: str = ""
     is_settled: bool = False
     data: UsedData = UsedData()
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -124,7 +117,6 @@ class ToolEnd(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: Observation | None = None
     commit_seconds: float = 0.0
     printed: str = ""
-    checks: tuple[CheckResult, ...] = ()
 
 
 class ToolFinished(ToolEnd, frozen=True, kw_only=True, tag_field="event", tag="tool_finished"):
