@@ -1,6 +1,6 @@
 """Reads the project's tree into a `Scan`.
 
-Only files whose signature has changed are read. Nothing is imported and nothing is written. `read_module` loads the
+Only files whose mark has changed are read. Nothing is imported and nothing is written. `read_module` loads the
 parser, so it is imported only where there is something to read: a warm start reads nothing.
 """
 
@@ -30,13 +30,13 @@ from discover_orch.source.facts import (
 
 
 def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> Scan:
-    """Scans the project. `sources` gets the signatures of its files. `is_wide` also reads the files without the word
+    """Scans the project. `sources` gets the marks of its files. `is_wide` also reads the files without the word
     STAGE, and finds those that look like tools."""
     started = time.time_ns()
     is_excluded = build_matcher(project.exclude)
     tree = read_tree(project.root, scanned_folders(project), is_excluded=is_excluded)
-    found = sorted(tree.signatures)
-    sources.signatures = tree.signatures
+    found = sorted(tree.marks)
+    sources.marks = tree.marks
     result, plain = collect(found, sources)
     near = _find_near_misses(project, plain, sources) if is_wide else ()
     result = replace(
@@ -44,9 +44,9 @@ def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> Sc
         problems=(*_folder_problems(tree), *result.problems),
         passed_over=(*_passed_over(tree), *near),
     )
-    for path, signature in tree.signatures.items():
-        if is_racy(signature, started):  # it matches none
-            tree.signatures[path] = "?" + signature
+    for path, mark in tree.marks.items():
+        if is_racy(mark, started):  # it matches none
+            tree.marks[path] = "?" + mark
     return result
 
 

@@ -1,6 +1,6 @@
 """The Python and SQL files of a project: what each says and means, as one record, kept from one command to the next.
 
-A file is read again only where its signature has changed, and parsed only where its bytes have. No parser is loaded
+A file is read again only where its mark has changed, and parsed only where its bytes have. No parser is loaded
 where nothing has changed. Reads and parses; never imports.
 """
 
@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from discover_orch import __version__
 from discover_orch.config.project import Project
-from discover_orch.discovery.tree import ABSENT, is_racy, signature_of
+from discover_orch.discovery.tree import ABSENT, is_racy, read_file_mark
 from discover_orch.model.conventions import CONF_FILE, CONF_MODULE, SQL_SUFFIX, TOOL_SUFFIXES
 from discover_orch.model.encoding import content_hash, short_hash
 from discover_orch.model.errors import Problem
@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from discover_orch.source.scope import ModuleScope
 
-#: Before a signature, so that it matches none: the file may change again with the same one, or could not be read.
+#: Before a mark, so that it matches none: the file may change again with the same one, or could not be read.
 _UNSURE = "?"
 _NO_TEXTS: Mapping[str, bytes | None] = {}
 
@@ -67,7 +67,7 @@ class PythonPath:
 
 
 class SourceFiles:
-    """Paths are relative to the root. `signatures` are those that the last scan met; `problems` are those of the files
+    """Paths are relative to the root. `marks` are those that the last scan met; `problems` are those of the files
     that cannot be parsed now."""
 
     def __init__(
@@ -93,7 +93,7 @@ class SourceFiles:
         self._kept = kept
         self._files: dict[str, SourceFile | None] = {}
         self._looked_at: dict[str, SourceFile | None] = {}
-        self.signatures: dict[str, str] = {}
+        self.marks: dict[str, str] = {}
         self.problems: dict[str, Problem] = {}
         #: What names in other modules mean, by module, with the hash of the bytes.
         self._scopes: dict[str, tuple[str, ModuleScope | None]] = {}
@@ -105,7 +105,7 @@ class SourceFiles:
         """The files of the project as they were at another time, with these texts in place of those of today."""
         is_alike = project.pythonpath == self._pythonpath
         found = SourceFiles(project, texts=texts, kept=self._kept if is_alike else None)
-        found.signatures = self.signatures
+        found.marks = self.marks
         return found
 
     def read(self, path: str, *, with_code: bool = True) -> SourceFile | None:
@@ -116,13 +116,13 @@ class SourceFiles:
             known = self._files[path]
             if known is None or known.has_code or not with_code:
                 return known
-        file = self._read(path, known, self._signature(path), with_code=with_code)
+        file = self._read(path, known, self._mark(path), with_code=with_code)
         self._note(path, file)
         return file
 
-    def _signature(self, path: str) -> str:
+    def _mark(self, path: str) -> str:
         """The one that the scan met; _UNSURE where the file may have changed since without another."""
-        found = _UNSURE if path in self._texts else self.signatures.get(path, _UNSURE)
+        found = _UNSURE if path in self._texts else self.marks.get(path, _UNSURE)
         return _UNSURE if found[:1] == _UNSURE else found
 
     def look_at(self, path: str) -> SourceFile | None:
@@ -161,20 +161,20 @@ class SourceFiles:
         ]
 
     def sign(self, path: str) -> str:
-        """The signature of a file that the scan depends on."""
+        """The mark of a file that the scan depends on."""
         if path in self._texts:
             return ABSENT if self._texts[path] is None else _UNSURE
-        if path not in self.signatures:
-            self.signatures[path] = signature_of(os.path.join(self._root, path))
-        return self.signatures[path]
+        if path not in self.marks:
+            self.marks[path] = read_file_mark(os.path.join(self._root, path))
+        return self.marks[path]
 
     def is_looked_up(self, path: str) -> bool:
         """Whether the facts of another file rest on this one."""
         return any(path in file.rests_on for file in self._files.values() if file is not None)
 
-    def _is_current(self, file: SourceFile, signature: str, with_code: bool) -> bool:
+    def _is_current(self, file: SourceFile, mark: str, with_code: bool) -> bool:
         is_enough = file.has_code or not with_code
-        return is_enough and file.signature == signature and self._is_valid(file)
+        return is_enough and file.mark == mark and self._is_valid(file)
 
     def _is_valid(self, file: SourceFile) -> bool:
         """Whether what its facts rest on in other files is the same."""
@@ -187,7 +187,7 @@ class SourceFiles:
             return ""
         if path not in self._files:
             known = self._kept.get(path)
-            if known is not None and known.signature == self._signature(path):
+            if known is not None and known.mark == self._mark(path):
                 if known.rests_on:
                     return known.hash
             elif path in self._hashes:
@@ -277,18 +277,18 @@ class SourceFiles:
         self,
         path: str,
         known: SourceFile | None,
-        signature: str = _UNSURE,
+        mark: str = _UNSURE,
         *,
         with_code: bool = True,
     ) -> SourceFile | None:
-        """The file as it is now, or `known` where that is the same; `signature` may be known too."""
+        """The file as it is now, or `known` where that is the same; `mark` may be known too."""
         if path in self._texts:
-            signature = self.sign(path)
-        elif signature == _UNSURE:
-            signature = signature_of(os.path.join(self._root, path))
-        if signature == ABSENT or not path.endswith(TOOL_SUFFIXES):
+            mark = self.sign(path)
+        elif mark == _UNSURE:
+            mark = read_file_mark(os.path.join(self._root, path))
+        if mark == ABSENT or not path.endswith(TOOL_SUFFIXES):
             return None
-        if known is not None and self._is_current(known, signature, with_code):
+        if known is not None and self._is_current(known, mark, with_code):
             return known
         if known is not None and not self._is_valid(known):
             known = replace(known, hash="")  # all of it is read again
@@ -297,15 +297,15 @@ class SourceFiles:
         if data is None:
             return None  # it was removed just now
         module = self.name(path)
-        if isinstance(data, Problem) or (signature != _UNSURE and is_racy(signature, started)):
-            signature = _UNSURE + signature  # another user may be able to read it
+        if isinstance(data, Problem) or (mark != _UNSURE and is_racy(mark, started)):
+            mark = _UNSURE + mark  # another user may be able to read it
         if isinstance(data, Problem):
             broken = BrokenTool(path=path, module=module, problems=(data,))
-            return _with_last_stage(SourceFile(signature, facts=broken, problem=data), known)
+            return _with_last_stage(SourceFile(mark, facts=broken, problem=data), known)
         with_code = with_code or (self._reads_code and b"STAGE" in data)
         outer, self._looked_up = self._looked_up, {}
         file = read_source_file(
-            data, path, module, signature, known, with_code=with_code, lookup=self._look_up
+            data, path, module, mark, known, with_code=with_code, lookup=self._look_up
         )
         looked_up, self._looked_up = self._looked_up, outer
         if looked_up:

@@ -1,6 +1,6 @@
-"""Walks the project's tree: the Python and SQL files under the scanned folders, and a signature of each.
+"""Walks the project's tree: the Python and SQL files under the scanned folders, and a mark of each.
 
-It reads folders and stats, never a file. The signatures of two walks are equal exactly where nothing that discovery
+It reads folders and stats, never a file. The marks of two walks are equal exactly where nothing that discovery
 depends on has changed. Every command walks the tree first, so these are plain loops over `os.scandir`.
 """
 
@@ -11,20 +11,21 @@ import stat
 from collections.abc import Callable, Iterable
 
 from discover_orch.model.conventions import SKIPPED_FOLDERS, TOOL_SUFFIXES, is_skipped_file
+from discover_orch.model.observation import changed_at, file_mark
 
-#: In place of a signature: there is no regular file.
+#: In place of a mark: there is no regular file.
 ABSENT = ""
 #: The file that makes a folder a virtual environment.
 VENV_MARKER = "pyvenv.cfg"
 #: A file that changed this short before the walk may change again within one tick of the file system's clock and have
-#: the same signature, so it counts as unknown. Linux ticks are 1 to 10 ms.
+#: the same mark, so it counts as unknown. Linux ticks are 1 to 10 ms.
 RACY_NS = 20_000_000
 #: The same for a file system whose times have whole seconds.
 RACY_COARSE_NS = 2_000_000_000
 
 
 class Tree:
-    """The result of one walk. `signatures` by path relative to the root, with a `?` before those that match none;
+    """The result of one walk. `marks` by path relative to the root, with a `?` before those that match none;
     `folders` are those that were entered.
 
     `excluded` are the paths that match a pattern of the configuration (folders end in `/`), `unreadable` the folders
@@ -32,7 +33,7 @@ class Tree:
     """
 
     def __init__(self, root: str, is_excluded: Callable[[str], bool] | None = None) -> None:
-        self.signatures: dict[str, str] = {}
+        self.marks: dict[str, str] = {}
         self.folders: list[str] = []
         self.excluded: set[str] = set()
         self.unreadable: list[tuple[str, str]] = []
@@ -83,7 +84,7 @@ class Tree:
 
     def _note_entries(self, entries: Iterable[os.DirEntry[str]], prefix: str) -> None:
         """The Python and SQL files of one folder, and the folders in it that are to be entered."""
-        signatures, passed_over = self.signatures, self.passed_over
+        marks, passed_over = self.marks, self.passed_over
         for entry in entries:
             name = entry.name
             if name.endswith(TOOL_SUFFIXES):
@@ -100,7 +101,7 @@ class Tree:
                 except OSError:  # a dangling link, or deleted since
                     continue
                 if stat.S_ISREG(st.st_mode):
-                    signatures[path] = build_signature(st)
+                    marks[path] = file_mark(st)
                     continue
                 if not stat.S_ISDIR(st.st_mode):
                     passed_over.append((path, "not a regular file"))
@@ -151,15 +152,15 @@ def read_tree(
         tree.enter(folder)
     tree.follow_links()
     for path in extras:
-        if path not in tree.signatures:
-            tree.signatures[path] = signature_of(os.path.join(root, path))
+        if path not in tree.marks:
+            tree.marks[path] = read_file_mark(os.path.join(root, path))
     return tree
 
 
-def signature_of(path: str) -> str:
-    """The signature of one file, `ABSENT` where there is no regular file."""
+def read_file_mark(path: str) -> str:
+    """The mark of one file, `ABSENT` where there is no regular file."""
     st = stat_file(path)
-    return ABSENT if st is None else build_signature(st)
+    return ABSENT if st is None else file_mark(st)
 
 
 def stat_file(path: str) -> os.stat_result | None:
@@ -171,14 +172,9 @@ def stat_file(path: str) -> os.stat_result | None:
     return st if stat.S_ISREG(st.st_mode) else None
 
 
-def build_signature(st: os.stat_result) -> str:
-    """A text that differs when a file or folder has changed: the numbers of `file_stat`."""
-    return f"{st.st_size} {st.st_mtime_ns} {st.st_ino} {st.st_ctime_ns}"
-
-
-def is_racy(signature: str, now_ns: int) -> bool:
-    """Whether a file with this signature could have changed again without a new signature."""
-    changed = int(signature[signature.rfind(" ") + 1 :]) if signature != ABSENT else 0
+def is_racy(mark: str, now_ns: int) -> bool:
+    """Whether a file with this mark could have changed again without a new mark."""
+    changed = changed_at(mark) if mark != ABSENT else 0
     if changed <= now_ns - RACY_COARSE_NS:  # most files
         return False
     window = RACY_COARSE_NS if changed and changed % 1_000_000_000 == 0 else RACY_NS

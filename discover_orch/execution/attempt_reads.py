@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 
-from discover_orch.discovery.tree import build_signature, stat_file
-from discover_orch.model.observation import Observation
+from discover_orch.discovery.tree import stat_file
+from discover_orch.model.observation import Observation, file_mark
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.input_versions import (
     Versions,
@@ -72,7 +72,7 @@ class ReadFiles:
         """The content of a file that a tool has left in this state; None for one that has changed since."""
         full = os.path.join(self._root, path)
         found = stat_file(full) if mark not in (ABSENT, EXISTS) else None
-        if found is None or build_signature(found) != mark:
+        if found is None or file_mark(found) != mark:
             return None
         if found.st_size >= 16 and is_database(full):
             return DATABASE
@@ -125,7 +125,7 @@ class ReadFiles:
                 return version, mark
         full = os.path.join(self._root, path)
         found = stat_file(full)
-        current = None if found is None else build_signature(found)
+        current = None if found is None else file_mark(found)
         if mark is not None and current != mark:
             return self._version_of_state(key, mark, read), ""
         if found is None or current is None:

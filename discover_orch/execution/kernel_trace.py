@@ -21,7 +21,7 @@ from _socket import CMSG_SPACE, MSG_WAITALL, socket
 from collections.abc import Sequence
 from fcntl import ioctl
 
-from discover_orch.model.observation import file_state
+from discover_orch.model.observation import file_mark
 from discover_orch.worker.child_processes import find_descendants
 from discover_orch.worker.kernel_filter import (
     ANSWER,
@@ -322,7 +322,7 @@ class KernelTrace:
             kind = "appended" if flags & os.O_APPEND and flags & os.O_WRONLY else "updated"
         elif is_code and self._runs_python(pid):
             kind = "code"
-        self._add(kind, path, file_state(found), LINK if is_link else "", is_own=is_own)
+        self._add(kind, path, file_mark(found), LINK if is_link else "", is_own=is_own)
 
     def _note_rename(self, old: str, new: str, *, is_own: bool, swaps: bool) -> None:
         found = os.lstat(old)
@@ -331,9 +331,9 @@ class KernelTrace:
             return
         self._add("named", new, find_state(new, follows=False), old, is_own=is_own)
         if swaps:
-            self._add("named", old, file_state(found), new, is_own=is_own)
+            self._add("named", old, file_mark(found), new, is_own=is_own)
         else:
-            self._add("removed", old, file_state(found), is_own=is_own)
+            self._add("removed", old, file_mark(found), is_own=is_own)
 
     def _note_link(self, path: str, target: str, *, is_own: bool) -> None:
         """`target` is that of a hard link."""
@@ -356,7 +356,7 @@ class KernelTrace:
         if found.st_mode & (stat.S_ISUID | stat.S_ISGID):
             self._add("setuid", path)
         if not (path.endswith(CODE_SUFFIXES) or os.fsencode(path).startswith(self._passing)):
-            self._add("read", path, file_state(found))
+            self._add("read", path, file_mark(found))
 
     def _note_question(self, pid: int, path: str) -> None:
         """A child process asks whether something of the project is there. Python lists folders to find modules."""
@@ -457,7 +457,7 @@ class Memory:
 def find_state(path: str, *, follows: bool = True) -> str:
     """The state of a file, as that of a `Use`; "" where there is none."""
     try:
-        return file_state(os.stat(path, follow_symlinks=follows))
+        return file_mark(os.stat(path, follow_symlinks=follows))
     except OSError:
         return ""
 

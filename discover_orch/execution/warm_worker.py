@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from discover_orch.discovery.tree import build_signature
 from discover_orch.execution.supervisor import Supervisor
+from discover_orch.model.observation import file_mark
 from discover_orch.worker.protocol import Preload
 
 #: Seconds to wait for the end of a worker that is no longer needed.
@@ -117,7 +117,7 @@ def read_installation() -> str:
         if place.endswith(("site-packages", "dist-packages")) or place == sys.executable:
             with contextlib.suppress(OSError):
                 st = os.stat(place)
-                found.append(f"{place} {build_signature(st)}")
+                found.append(f"{place} {file_mark(st)}")
     return "\n".join(found)
 
 

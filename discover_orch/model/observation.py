@@ -35,9 +35,6 @@ LOADED = "loaded native code"
 CONNECTED = "opened a network connection"
 #: Before the name of a resource, where it stands in place of the file of a module.
 RESOURCE = "resource:"
-#: Size in bytes, mtime in ns, inode, ctime in ns: while these stay the same, so does the content. The mtime can be put
-#: back, the ctime cannot.
-FileStat = tuple[int, int, int, int]
 
 #: What was done to the thing that a key names.
 #: - `file:`: it was `read`; SQLite `opened` it to read it; it was looked for and `missed`; it was `written`, only
@@ -68,8 +65,8 @@ class Use(Struct, frozen=True, array_like=True, gc=False):
     """One thing that a tool used. Its key is as in `staleness/tool_result.py`, without the number of a database; paths
     are relative to the root, with `/`, and the root itself is ".".
 
-    `state` is what is known of the thing: of a file the four numbers of its `FileStat`, as it was read or left, ""
-    where they are not known; of a folder its `list_paths`, of a glob what it matched, of `stat:` the size and time, of
+    `state` is what is known of the thing: of a file its mark, as it was read or left, "" where that is not
+    known; of a folder its `list_paths`, of a glob what it matched, of `stat:` the size and time, of
     `link:` the target, of a table that was written the version of its content. `owners` are files of code, and
     resources: the use counts for every tool whose code includes one, or that takes one, since the next one finds it
     done and reads nothing.
@@ -143,14 +140,15 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
         return bool(self.find("table", "unclear"))
 
 
-def file_stat(found: os.stat_result) -> FileStat:
-    """What stands for the content of a file."""
-    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
-
-
-def file_state(found: os.stat_result) -> str:
-    """The same as a text: the state of a `Use`, and the mark of a file."""
+def file_mark(found: os.stat_result) -> str:
+    """What stands for the content of a file or folder: size in bytes, mtime in ns, inode, ctime in ns. While these
+    stay the same, so does the content: the mtime can be put back, the ctime cannot."""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
+
+
+def changed_at(mark: str) -> int:
+    """The ctime in ns."""
+    return int(mark[mark.rfind(" ") + 1 :])
 
 
 def is_of_editor(name: str) -> bool:

@@ -115,7 +115,7 @@ def _read_old_registry(
     view: ProjectView, old: OldTexts, project: Project, sources: SourceFiles
 ) -> Registry:
     """The tools of then, from the facts of the files that are the same and the old text of the others."""
-    there = {*view.sources.signatures} - old.keys()
+    there = {*view.sources.marks} - old.keys()
     there |= {
         path for path, text in old.items() if text is not None and path.endswith(TOOL_SUFFIXES)
     }

@@ -231,7 +231,7 @@ def select_targets(
         view.registry,
         exclude=exclude,
         place=view.place,
-        files=view.sources.signatures.keys(),
+        files=view.sources.marks.keys(),
     )
     return pick_items(selection, view.registry, values)
 
@@ -255,7 +255,7 @@ def select_readable(
 
 def select_each(view: ProjectView, words: Sequence[str], exclude: Sequence[str] = ()) -> Selection:
     """What the words mean, without those that mean nothing and files that cannot be read."""
-    registry, files = replace(view.registry, broken=()), view.sources.signatures.keys()
+    registry, files = replace(view.registry, broken=()), view.sources.marks.keys()
 
     def known(some: Sequence[str]) -> list[str]:
         return find_known(some, registry, place=view.place, files=files)

@@ -41,7 +41,7 @@ KNOWS_FUNCTIONS = sys.version_info >= (3, 12)
 class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     """A file as it was last read.
 
-    `signature` is that of just before; `hash` that of the bytes, "" where they cannot be read. `facts` are those of a
+    `mark` is that of just before; `hash` that of the bytes, "" where they cannot be read. `facts` are those of a
     file with the word STAGE, or what `orchconf.py` offers; `last_stage` is the tag of the last text that had
     one. `rests_on` are the files of other modules that the facts were looked up in, with the hashes of their bytes, ""
     for those that were not there.
@@ -51,7 +51,7 @@ class SourceFile(Struct, frozen=True, array_like=True, omit_defaults=True):
     `problem` has the meaning and the imports of the last text that could be parsed, "" and none if no text could be.
     """
 
-    signature: str
+    mark: str
     hash: str = ""
     is_blank: bool = False
     facts: ModuleFacts | BrokenTool | ConfFacts | None = None
@@ -82,7 +82,7 @@ def read_source_file(
     data: bytes,
     path: str,
     module: str,
-    signature: str,
+    mark: str,
     known: SourceFile | None,
     *,
     with_code: bool,
@@ -93,9 +93,9 @@ def read_source_file(
     digest = content_hash(data)
     has_facts = known is not None and known.hash == digest
     if known is not None and known.hash == digest:
-        file = replace(known, signature=signature)
+        file = replace(known, mark=mark)
     else:
-        file = SourceFile(signature, digest, is_blank=not data.strip())
+        file = SourceFile(mark, digest, is_blank=not data.strip())
     if path.endswith(SQL_SUFFIX):
         return file if has_facts and file.has_code else _read_sql(file, data, path, module)
     is_conf, is_tool = path == CONF_FILE, _WORD in data

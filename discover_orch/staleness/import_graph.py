@@ -52,7 +52,7 @@ class ImportGraph:
         """`files` are those of a scan that was just made."""
         self._root = project.root
         self.files = files or SourceFiles(project)
-        there = {path for path, one in self.files.signatures.items() if one != ABSENT}
+        there = {path for path, one in self.files.marks.items() if one != ABSENT}
         self._locations = ModuleLocations(project, there)
         #: Of each module: those of the project that it imports by itself, and the files that it reaches with them.
         self._imports: dict[str, tuple[str, ...]] = {}

@@ -1,7 +1,7 @@
 """What is there now of what tools depend on beside their code: data files, names in folders, environment variables.
 
 Paths are relative to the root. A file is read at most once, and not at all where its mark is the one that it had when
-it was hashed: its signature. Reads files; writes none but `.orch/hashes`, what is known of large files.
+it was hashed: its mark. Reads files; writes none but `.orch/hashes`, what is known of large files.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from discover_orch.discovery.tree import RACY_NS, build_signature, is_racy, signature_of, stat_file
+from discover_orch.discovery.tree import RACY_NS, is_racy, read_file_mark, stat_file
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.observation import (
     SIDE_FILES,
+    file_mark,
     is_noise,
     list_paths,
 )
@@ -97,7 +98,7 @@ class Versions:
             found = ABSENT, ""
         elif now is None:
             found = (EXISTS if os.path.exists(full) else ABSENT), ""
-        elif known_mark and build_signature(now) == known_mark:
+        elif known_mark and file_mark(now) == known_mark:
             found = known, known_mark
         else:
             if now.st_size > LARGE:
@@ -172,8 +173,8 @@ def _read_target(full: str) -> str:
 
 
 def read_mark(full: str) -> str:
-    """The signature of a file; EXISTS for anything else of that name, ABSENT where there is nothing."""
-    return signature_of(full) or (EXISTS if os.path.lexists(full) else ABSENT)
+    """The mark of a file; EXISTS for anything else of that name, ABSENT where there is nothing."""
+    return read_file_mark(full) or (EXISTS if os.path.lexists(full) else ABSENT)
 
 
 def is_database(full: str) -> bool:
@@ -289,7 +290,7 @@ def _spelled(path: str) -> str:
 def hash_file(full: str, found: os.stat_result) -> Hashed:
     """The hash of a file with this stat. A file that changed within the last tick of the clock, or while it was read,
     may change again and look the same."""
-    mark = build_signature(found)
+    mark = file_mark(found)
     if found.st_size > LARGEST:
         return f"large {found.st_size} {found.st_mtime_ns} {found.st_ino}", mark
     if found.st_size > LARGE and (known := _hashes.get(full)) and known[1] == mark:
@@ -307,7 +308,7 @@ def hash_file(full: str, found: os.stat_result) -> Hashed:
         try:
             while part := os.read(fd, CHUNK):
                 hasher.update(part)
-            after = build_signature(os.fstat(fd))
+            after = file_mark(os.fstat(fd))
         finally:
             os.close(fd)
     except FileNotFoundError:

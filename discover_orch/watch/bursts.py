@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Mapping
 
-from discover_orch.discovery.tree import signature_of
+from discover_orch.discovery.tree import read_file_mark
 from discover_orch.state.git_files import find_git_folder, is_git_busy
 from discover_orch.watch.file_events import FileEvent, Watcher
 from discover_orch.watch.watched_files import WatchedFiles
@@ -62,7 +62,7 @@ class Bursts:
         self._root, self._clock, self.shortest = root, clock, shortest
         self._cancelled = 0  # runs in a row
         self._next_comparison = clock() + FIRST_COMPARISON
-        #: Found without an event, perhaps still being written, each with its signature.
+        #: Found without an event, perhaps still being written, each with its mark.
         self._suspects: Mapping[str, str] = {}
         self._index = _read_index(root)
         self._clear()
@@ -161,4 +161,4 @@ class Bursts:
 
 def _read_index(root: str) -> str:
     """Changes whenever git has changed the working tree."""
-    return signature_of(os.path.join(find_git_folder(root), "index"))
+    return read_file_mark(os.path.join(find_git_folder(root), "index"))

@@ -1,6 +1,6 @@
 """The files that count for a watch, as they were when the status last judged them, and which of them differ now.
 
-A file differs if its signature does. What a difference means is not known here: that is the matter of the status. No
+A file differs if its mark does. What a difference means is not known here: that is the matter of the status. No
 tools are known here either.
 """
 
@@ -22,8 +22,8 @@ from discover_orch.discovery.tree import (
     ABSENT,
     VENV_MARKER,
     is_racy,
+    read_file_mark,
     read_tree,
-    signature_of,
     stat_file,
 )
 from discover_orch.model.conventions import CONF_FILE, GLOB_CHARACTERS, SQL_SUFFIX, TOOL_SUFFIXES
@@ -86,15 +86,15 @@ class WatchedFiles:
         self._entries: tuple[str, ...] = ()  # folders in which a module may appear
         self._is_ignored: Matcher | None = None
         self._excluded: set[str] = set()
-        self._seen: dict[str, str] = {}  # path → signature, of what is there
+        self._seen: dict[str, str] = {}  # path → mark, of what is there
         #: What the last comparison missed, and is not noted yet.
         self._missed: set[str] = set()
-        #: What may change again without a new signature, with a hash of what it had.
+        #: What may change again without a new mark, with a hash of what it had.
         self._racy: dict[str, str] = {}
         self.skips_data = False  # during a run: what it does to data counts when it has ended
 
     def __len__(self) -> int:
-        return sum(signature != EXISTS for signature in self._seen.values())
+        return sum(mark != EXISTS for mark in self._seen.values())
 
     @property
     def paths(self) -> Paths:
@@ -116,7 +116,7 @@ class WatchedFiles:
             paths=replace(paths, code=paths.code | {CONF_FILE, *config_files(project)}),
             is_excluded=build_matcher(project.exclude),
         )
-        now, kind = self._read_signatures(), self._watched.kind
+        now, kind = self._read_marks(), self._watched.kind
         # What counted before in the same way has just appeared or changed.
         new = [path for path in now if kind(path) != before.kind(path)]
         self._note({path: now[path] for path in new})
@@ -125,8 +125,8 @@ class WatchedFiles:
         return [] if is_first else [*(path for path in new if kind(path) != "name"), *folders]
 
     def find_changed(self) -> dict[str, str]:
-        """The paths that differ from when they were last noted, each with its present signature."""
-        now, seen = self._read_signatures(), self._seen
+        """The paths that differ from when they were last noted, each with its present mark."""
+        now, seen = self._read_marks(), self._seen
         found = {path: one for path, one in now.items() if seen.get(path, ABSENT) != one}
         self._missed = seen.keys() - now.keys()
         found |= dict.fromkeys(self._missed, ABSENT)
@@ -154,18 +154,18 @@ class WatchedFiles:
         now = {path: self._sign(path) for path in known}
         there = [path for path in known if path in self._missed and now[path] != ABSENT]
         if there:  # in a folder that is no longer searched, or back
-            now |= dict.fromkeys({*there} - self._read_signatures().keys(), ABSENT)
+            now |= dict.fromkeys({*there} - self._read_marks().keys(), ABSENT)
         self._note(now)
         self._missed.difference_update(known)
 
     def _note(self, now: Mapping[str, str]) -> None:
         started = time.time_ns()
-        for path, signature in now.items():
+        for path, mark in now.items():
             self._racy.pop(path, None)
             self._seen.pop(path, None)
-            if signature != ABSENT:
-                self._seen[path] = signature
-                if signature != EXISTS and is_racy(signature, started):
+            if mark != ABSENT:
+                self._seen[path] = mark
+                if mark != EXISTS and is_racy(mark, started):
                     self._racy[path] = self._read_hash(path)
 
     # What an event is worth.
@@ -196,13 +196,13 @@ class WatchedFiles:
         source = self.sources.files.look_at(path)
         if source is None or source.problem is not None:
             return False
-        size = source.signature.split(" ")[0].removeprefix("?")  # it may change again unseen
+        size = source.mark.split(" ")[0].removeprefix("?")  # it may change again unseen
         was_empty = self._seen.get(path, ABSENT).split(" ")[0] == size
         return not source.is_blank or was_empty
 
-    def has_event(self, path: str, signature: str) -> bool:
-        """Whether the system announces the change to this signature: not where only the permissions changed."""
-        return self._seen.get(path, ABSENT).split(" ")[:3] != signature.split(" ")[:3]
+    def has_event(self, path: str, mark: str) -> bool:
+        """Whether the system announces the change to this mark: not where only the permissions changed."""
+        return self._seen.get(path, ABSENT).split(" ")[:3] != mark.split(" ")[:3]
 
     def exists(self, path: str) -> bool:
         """Whether it existed when it was last noted."""
@@ -240,7 +240,7 @@ class WatchedFiles:
 
     # The disk.
 
-    def _read_signatures(self) -> dict[str, str]:
+    def _read_marks(self) -> dict[str, str]:
         root, paths = self._root, self.paths
         tree = read_tree(
             root,
@@ -250,7 +250,7 @@ class WatchedFiles:
             extras=[path for path in paths.code if path[-1:] != "/"],
         )
         self._excluded |= tree.excluded
-        found = tree.signatures
+        found = tree.marks
         for path in paths.code:
             if path[-1:] == "/":
                 found[path] = read_mark(os.path.join(root, path))
@@ -274,7 +274,7 @@ class WatchedFiles:
         full = os.path.join(self._root, path)
         match self._watched.kind(path):
             case "code" if path[-1:] != "/":
-                return signature_of(full)
+                return read_file_mark(full)
             case "name":
                 return EXISTS if os.path.lexists(full) else ABSENT
             case _:

@@ -25,7 +25,7 @@ from discover_orch.worker.observed_paths import (
     parent_folders,
     read_names,
 )
-from discover_orch.worker.opened_databases import KeptDatabase, database_signature
+from discover_orch.worker.opened_databases import KeptDatabase, database_mark
 from discover_orch.worker.path_questions import PathQuestions
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from discover_orch.worker.opened_databases import Signature
+    from discover_orch.worker.opened_databases import DatabaseMark
     from discover_orch.worker.project_code import ProjectCode
     from discover_orch.worker.shared_uses import ModuleUses
     from discover_orch.worker.traced_files import TracedFiles
@@ -111,7 +111,7 @@ class AuditHook:
         self.imported: dict[str, None] = {}  # files that the import system opened
         #: What the import system and orch have opened and listed: that does not count.
         self.passed_over: set[str] = set()
-        self.connected: dict[str, Signature] = {}  # real path of a database -> signature before
+        self.connected: dict[str, DatabaseMark] = {}  # real path of a database -> as it was before
         self.kept: list[KeptDatabase] = []  # of this worker's life
         self._connecting = KeptDatabase("", ())  # what the connection opens that is being made
         #: Called with an environment variable before it is set, and its value.
@@ -381,7 +381,7 @@ class AuditHook:
             return KeptDatabase("", ())
         path = os.path.realpath(path)
         if path not in self.connected:
-            self.connected[path] = database_signature(path)
+            self.connected[path] = database_mark(path)
         self._uses.note(frame, "path", path)
         return KeptDatabase(path, self._uses.find(frame).owners)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from discover_orch.model.observation import RESOURCE, FileStat, file_stat, file_state
+from discover_orch.model.observation import RESOURCE, file_mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from discover_orch.worker.observed_paths import ObservedPaths, StepFiles
 
-    Signature = tuple[FileStat | None, ...]
+    DatabaseMark = tuple[str | None, ...]
 
 
 class KeptDatabase:
@@ -41,26 +41,23 @@ class KeptDatabase:
                 connection.rollback()
 
 
-def database_signature(path: str) -> Signature:
-    """The stat of a database, and the size and the time of its write-ahead log; it differs once the database has
-    changed. A reader may make an empty log, and change the ctime of a log."""
-    signature: list[FileStat | None] = []
+def database_mark(path: str) -> DatabaseMark:
+    """The marks of a database and of its write-ahead log; they differ once the database has changed. A reader may make
+    an empty log, and change the ctime of a log."""
+    marks: list[str | None] = []
     for one in (path, path + "-wal"):
         try:
             found = os.stat(one)
         except OSError:
-            signature.append(None)
+            marks.append(None)
         else:
-            if one == path:
-                signature.append(file_stat(found))
-            else:
-                size = found.st_size
-                signature.append((size, found.st_mtime_ns, 0, 0) if size else None)
-    return tuple(signature)
+            log = f"{found.st_size} {found.st_mtime_ns}" if found.st_size else None
+            marks.append(file_mark(found) if one == path else log)
+    return tuple(marks)
 
 
 def compare_databases(
-    connected: Mapping[str, Signature], paths: ObservedPaths, seen: StepFiles
+    connected: Mapping[str, DatabaseMark], paths: ObservedPaths, seen: StepFiles
 ) -> None:
     """Adds what the tool did to databases.
 
@@ -70,14 +67,14 @@ def compare_databases(
         shown = paths.show(path)
         if path == paths.database or paths.is_noise(shown):
             continue
-        after = database_signature(path)
+        after = database_mark(path)
         if after[0] is None:
             seen.missed[shown] = None
             continue
         if after != before:
             seen.written[shown] = False
         if before[0] is not None:
-            seen.read[shown] = "{} {} {} {}".format(*after[0])
+            seen.read[shown] = after[0]
             if after == before and _has_log(path):
                 _add_log(path + "-wal", paths, seen)
 
@@ -103,6 +100,6 @@ def _add_log(path: str, paths: ObservedPaths, seen: StepFiles) -> None:
     except OSError:
         found = None
     if found is not None and found.st_size:
-        seen.read[shown] = file_state(found)
+        seen.read[shown] = file_mark(found)
     else:  # an empty one counts as none
         seen.missed[shown] = None

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from discover_orch.model.observation import file_state
+from discover_orch.model.observation import file_mark
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.keeping_code import KeepingCode
 
@@ -67,7 +67,7 @@ class ModuleUses:
         for uses in self._by_owners.copy().values():
             if uses.owners and path in uses.opened:
                 with contextlib.suppress(OSError):
-                    uses.changed[path] = file_state(os.stat(path))
+                    uses.changed[path] = file_mark(os.stat(path))
 
     @contextlib.contextmanager
     def loading(self, owner: str) -> Iterator[None]:

@@ -11,13 +11,20 @@ import os
 import sys
 import time
 
-from discover_orch.model.observation import CONNECTED, RESOURCE, UNCLEAR, Observation, Use
+from discover_orch.model.observation import (
+    CONNECTED,
+    RESOURCE,
+    UNCLEAR,
+    Observation,
+    Use,
+    changed_at,
+)
 from discover_orch.model.table_keys import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.kept_state import KeptState
 from discover_orch.worker.observed_paths import ObservedPaths, StepFiles, find_source
-from discover_orch.worker.opened_databases import database_signature
+from discover_orch.worker.opened_databases import database_mark
 from discover_orch.worker.ran_functions import RanFunctions
 from discover_orch.worker.shared_uses import ModuleUses
 from discover_orch.worker.traced_files import TracedFiles
@@ -96,7 +103,7 @@ class Observer:
         included = {*code}
         for one in self.audit.kept:
             if one.is_open() and not included.isdisjoint(one.owners):
-                self.audit.connected.setdefault(one.path, database_signature(one.path))
+                self.audit.connected.setdefault(one.path, database_mark(one.path))
 
     def end_transactions(self) -> None:
         """Roll back what connections of the tools' own have left uncommitted."""
@@ -138,9 +145,9 @@ class Observer:
             # An earlier step may have written a known one just now.
             is_known = path in self._kept_attached
             self._kept_attached.add(path)
-            signature = database_signature(path)
-            is_new = not is_known and signature[0] is not None and signature[0][3] >= self._began[0]
-            self.audit.connected.setdefault(path, (None, None) if is_new else signature)
+            mark = database_mark(path)
+            is_new = not is_known and mark[0] is not None and changed_at(mark[0]) >= self._began[0]
+            self.audit.connected.setdefault(path, (None, None) if is_new else mark)
 
     def note_outputs(self, declared: Iterable[str]) -> None:
         """Where the kernel is not asked, native code or a child process may have written these files."""

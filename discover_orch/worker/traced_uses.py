@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from discover_orch.model.observation import SIDE_FILES, file_state
+from discover_orch.model.observation import SIDE_FILES, file_mark
 from discover_orch.worker.observed_paths import find_all_below, find_source
 
 TYPE_CHECKING = False
@@ -202,7 +202,7 @@ class TraceReader:
         self._uses.opened[path] = None
         found.states.setdefault(path, state)
         try:
-            is_same = file_state(os.stat(path)) == state
+            is_same = file_mark(os.stat(path)) == state
         except OSError:
             is_same = False
         if not is_same:

@@ -9,7 +9,7 @@ import re
 import stat
 from functools import cache
 
-from discover_orch.model.observation import NOISE, NOISY_ENDS, Use, file_state, list_paths
+from discover_orch.model.observation import NOISE, NOISY_ENDS, Use, file_mark, list_paths
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.observed_paths import (
     ObservedPaths,
@@ -149,7 +149,7 @@ class UsedFiles:
                 if found.st_ino == database_inode:  # a link to it
                     self.has_opened_database = True
                     continue
-                read[shown] = states.get(path) or file_state(found)
+                read[shown] = states.get(path) or file_mark(found)
                 if is_link or real_folder(folder) != folder:
                     # Another tool may have written it under its real name.
                     real = os.path.realpath(path) if is_link else f"{real_folder(folder)}/{name}"
@@ -160,7 +160,7 @@ class UsedFiles:
     def _note_hidden(self, path: str, seen: StepFiles, states: Mapping[str, str]) -> None:
         if self._paths.is_hidden(path) and path not in seen.written:
             with contextlib.suppress(OSError):
-                seen.hidden[path] = states.get(path) or file_state(real_stat(path))
+                seen.hidden[path] = states.get(path) or file_mark(real_stat(path))
 
     def _find_missed(self, seen: StepFiles, traced: TracedUses) -> None:
         """Adds what native code and child processes looked for. Another program may have made it since."""
@@ -284,7 +284,7 @@ class UsedFiles:
                 kind = "appended"
             state = ""
             with contextlib.suppress(OSError, ValueError):
-                state = file_state(os.stat(self._paths.full(path)))
+                state = file_mark(os.stat(self._paths.full(path)))
             yield Use(f"file:{path}", kind, state)
             if path in seen.reread:
                 yield Use(f"file:{path}", "reread", state)

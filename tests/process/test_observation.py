@@ -17,11 +17,10 @@ import pytest
 
 from discover_orch.execution import kernel_trace
 from discover_orch.execution.supervisor import WorkerDied
-from discover_orch.model.observation import file_stat
 from discover_orch.model.tool_events import ToolFinished
 from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
-from tests.support.seen import Seen
+from tests.support.seen import Seen, mark_numbers
 from tests.support.seen import see as read_uses
 
 SETUP = """
@@ -145,7 +144,7 @@ def test_files_of_native_code_and_children_are_seen_and_nothing_of_the_next_tool
     root = project({"in.csv": "1", "tool.py": NATIVE_TOOLS[kind], "after.py": after})
     seen, after_it = watch(root, "tool", "after")
     assert used(seen) == (["in.csv"], ["out.csv"], [], [])
-    assert seen.read[0][1:] == file_stat((root / "in.csv").stat())
+    assert seen.read[0][1:] == mark_numbers((root / "in.csv").stat())
     assert used(after_it) == (["out.csv"], [], [], [])
     assert seen.gaps == after_it.gaps == ()
 

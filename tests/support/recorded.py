@@ -10,7 +10,7 @@ from typing import Any
 from discover_orch.execution.recorder import Recorder
 from discover_orch.execution.run_events import RunStarted
 from discover_orch.model.errors import Problem
-from discover_orch.model.observation import Observation, file_stat, list_paths
+from discover_orch.model.observation import Observation, list_paths
 from discover_orch.model.tool_events import RunFinished, ToolFinished, ToolStarted
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
@@ -18,7 +18,7 @@ from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.tool_result import Success, ToolResult
-from tests.support.seen import observation
+from tests.support.seen import mark_numbers, observation
 
 NOTHING: Mapping[str, Any] = {}
 #: Long before any file of a test: what is older than that did not change while the tool ran.
@@ -58,7 +58,7 @@ def seen(
     states = []
     for path in read:
         found = (root / path).stat()
-        states.append((path, *file_stat(found)))
+        states.append((path, *mark_numbers(found)))
     database = more.get("database", "")
     folders = [(one, list_paths(one, os.listdir(root / one), {database})) for one in listed]
     return observation(read=tuple(states), listed=tuple(folders), **more)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from discover_orch.model.observation import UNCLEAR, Kind, Observation, Use
+from discover_orch.model.observation import UNCLEAR, Kind, Observation, Use, file_mark
 
 #: A path, and the four numbers of its state; size -1 where that is not known.
 Row = tuple[str, int, int, int, int]
@@ -107,6 +108,11 @@ _NAMES: dict[str, tuple[str, tuple[Kind, ...]]] = {
 def see(observed: Observation | None) -> Seen:
     assert observed is not None
     return Seen(observed.uses, observed)
+
+
+def mark_numbers(found: os.stat_result) -> tuple[int, ...]:
+    """The mark of a file, as `Seen.read` has it."""
+    return tuple(map(int, file_mark(found).split()))
 
 
 def used_tables(**names: Any) -> Seen:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from discover_orch.config.project import Project
 from discover_orch.discovery import source_files
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.discovery.tree import signature_of
+from discover_orch.discovery.tree import read_file_mark
 from discover_orch.model.encoding import content_hash
 from discover_orch.source.source_file import read_source_file
 from discover_orch.staleness.import_graph import CodeState, ImportGraph
@@ -127,16 +127,16 @@ def test_a_file_that_was_saved_twice_within_the_tick_of_a_clock_is_read_again(
     stamps = {path: f"6 {YEARS_AGO} 1 {time.time_ns()}" for path in ("src/a.py", "lib/b.py")}
     monkeypatch.setattr(
         source_files,
-        "signature_of",
+        "read_file_mark",
         lambda full: next(
-            (one for path, one in stamps.items() if full.endswith(path)), signature_of(full)
+            (one for path, one in stamps.items() if full.endswith(path)), read_file_mark(full)
         ),
     )
-    monkeypatch.setattr(source_files, "is_racy", lambda _signature, _now: True)
+    monkeypatch.setattr(source_files, "is_racy", lambda _mark, _now: True)
 
     def scanned() -> SourceFiles:
         files = SourceFiles(project)
-        files.signatures = {path: "?" + one for path, one in stamps.items()}
+        files.marks = {path: "?" + one for path, one in stamps.items()}
         return files
 
     graph = ImportGraph(project, scanned())
@@ -357,7 +357,7 @@ def test_memory_says_what_a_look_without_memory_says(
     files: dict[str, str], steps: list[tuple[str, ...]], places: list[str], is_calm: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        if is_calm:  # as if each edit had been made a while ago: all signatures count
+        if is_calm:  # as if each edit had been made a while ago: all marks count
             patch.setattr(source_files, "is_racy", lambda *_: False)
         root = Path(folder)
         for path, text in files.items():

@@ -72,13 +72,13 @@ def test_looks_are_equal_exactly_where_nothing_changed(noise: list[str], change:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_files(root, START)
-        before = look(root).signatures
+        before = look(root).marks
         for what in noise:
             NO_MATTER[what](root / "src")
-        assert look(root).signatures == before
+        assert look(root).marks == before
         if change:
             MATTERS[change](root / "src")
-            assert look(root).signatures != before
+            assert look(root).marks != before
 
 
 # Signatures.

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from discover_orch.execution import attempt_reads as read_files
 from discover_orch.execution.attempt_uses import AttemptReader
 from discover_orch.execution.attempt_writes import AttemptEnd
-from discover_orch.model.observation import Observation, file_state
+from discover_orch.model.observation import Observation, file_mark
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning import project_view
 from discover_orch.staleness.current_inputs import CurrentState
@@ -223,7 +223,7 @@ def test_a_hash_is_that_of_the_text_that_was_read_or_unsure(
             content = files(found)["in.csv"]
             stat = os.stat(root / "in.csv")
             hash_of.setdefault(text, hash_file(str(root / "in.csv"), stat)[0])
-            is_as_read = sight.uses[0].state == file_state(stat)
+            is_as_read = sight.uses[0].state == file_mark(stat)
             assert content == (hash_of[was] if is_as_read else UNSURE)
             assert found.marks.get("file:in.csv", "") in ("", read_mark(str(root / "in.csv")))
 

@@ -9,7 +9,7 @@ import pytest
 
 from discover_orch.config.project import Project
 from discover_orch.discovery.source_files import SourceFiles
-from discover_orch.discovery.tree import signature_of
+from discover_orch.discovery.tree import read_file_mark
 from discover_orch.model.encoding import content_hash
 from discover_orch.source.facts import ImportFact
 from discover_orch.staleness.import_graph import ImportGraph, project_sources
@@ -61,11 +61,11 @@ def test_what_a_scan_has_found_changes_no_answer(tmp_path: Path) -> None:
         },
     )
     paths = ("src/a.py", "src/both.py", "src/single.py", "src/gone.py")
-    signatures = {path: signature_of(str(tmp_path / path)) for path in paths}
+    marks = {path: read_file_mark(str(tmp_path / path)) for path in paths}
     table = {"pythonpath": ["src"]}
     project, _ = Project.from_table(table, root=str(tmp_path), config="orch.toml", environ={})
     files = SourceFiles(project)
-    files.signatures = signatures
+    files.marks = marks
     plain, spared = ImportGraph(project), ImportGraph(project, files)
     assert spared.read_code(["a"]) == plain.read_code(["a"])
     assert plain.reach("a") == {"src/a.py", "src/both/__init__.py", "src/single.py"}

@@ -118,7 +118,7 @@ class ScriptedFiles(WatchedFiles):
             self.clock.now += self.takes
         return {**self.changed}
 
-    def has_event(self, path: str, signature: str) -> bool:
+    def has_event(self, path: str, mark: str) -> bool:
         return path not in self.silent
 
 
@@ -372,8 +372,8 @@ def test_a_comparison_finds_a_change_without_event_once_it_stays_the_same(
 def test_a_file_that_changes_between_comparisons_is_still_being_written(
     listening: Listening,
 ) -> None:
-    for signature in ("1", "2"):
-        listening.files.changed = {"src/a.py": signature}
+    for mark in ("1", "2"):
+        listening.files.changed = {"src/a.py": mark}
         assert listening.after(FIRST_COMPARISON) is None
     assert listening.watcher.missed == []
     listening.after(INCOMPLETE)

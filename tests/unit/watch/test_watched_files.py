@@ -115,7 +115,7 @@ def test_a_file_that_changes_again_within_one_tick_of_the_clock_differs(
 ) -> None:
     """Of a file that was written just before it was noted the content is compared, until its time is over."""
     root = project({"src/a.py": "x = 1\n"})
-    monkeypatch.setattr("discover_orch.discovery.tree.build_signature", lambda _: "6 9 1 9")
+    monkeypatch.setattr("discover_orch.discovery.tree.file_mark", lambda _: "6 9 1 9")
     monkeypatch.setattr(time, "time_ns", lambda: 9)
     files = make(root)
     write(root / "src/a.py", "x = 2\n")

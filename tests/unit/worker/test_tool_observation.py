@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from discover_orch.model.observation import Observation, file_stat, list_paths
+from discover_orch.model.observation import Observation, list_paths
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.worker.protocol import decode_message
 from tests.support.fork_server import PROGRAMS, ForkServer
-from tests.support.seen import Seen, see
+from tests.support.seen import Seen, mark_numbers, see
 
 IMPORTS = """
 import glob, io, linecache, os, pathlib, shutil, sqlite3, subprocess, sys, tempfile, threading
@@ -228,7 +228,7 @@ def test_each_way_to_use_a_file_or_folder_is_seen(
     seen = observe(tmp_path, code)
     assert told(seen) == expected
     for path, *state in seen.read:
-        assert state == [*file_stat((tmp_path / path).stat())]
+        assert state == [*mark_numbers((tmp_path / path).stat())]
 
 
 # Writing.
@@ -732,7 +732,7 @@ def test_the_users_of_a_module_share_what_is_read_while_it_is_loaded(tmp_path: P
 
 def test_what_changes_after_a_module_has_read_it_is_shared_as_it_was(tmp_path: Path) -> None:
     make(tmp_path, "old")
-    state = file_stat((tmp_path / "old").stat())
+    state = mark_numbers((tmp_path / "old").stat())
     code = """
     with observer.uses.loading("lib.py"):
         open("old").close()
