@@ -6,21 +6,15 @@ import _thread
 import contextlib
 import gc
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
 
 from msgspec.structs import replace
 
-from discover_orch.databases.error_hints import find_hint, is_cancelled
+from discover_orch.databases.error_hints import find_hint
 from discover_orch.databases.opening import find_path
 from discover_orch.model.conventions import SQL_SUFFIX
-from discover_orch.model.database_url import CannotOpen
 from discover_orch.model.errors import Failure, Location, Problem
-from discover_orch.model.items import tool_of
 from discover_orch.model.secret_masking import find_url_passwords, is_secret_name, name_secrets
-from discover_orch.model.success_record import AlreadyCommitted, Attempt, NotOwnTable
 from discover_orch.model.tool_events import (
     DatabaseWritten,
     RunNote,
@@ -32,10 +26,9 @@ from discover_orch.model.tool_events import (
 from discover_orch.worker.channel import Capture, Channel
 from discover_orch.worker.child_processes import end_late
 from discover_orch.worker.connection import ResourceProblem
-from discover_orch.worker.debugger import Debugger, NoTerminal
+from discover_orch.worker.debugger import Debugger
 from discover_orch.worker.interrupts import Interrupts
 from discover_orch.worker.loader import (
-    ImportProblem,
     Loader,
     follow_packages,
     write_bytecode,
@@ -47,53 +40,30 @@ from discover_orch.worker.protocol import (
     Answer,
     Ask,
     Closed,
-    Committing,
     Finish,
     Prepare,
     RunStep,
 )
 from discover_orch.worker.resources import CONN, Resources
-from discover_orch.worker.tool_call import (
-    MissingOutput,
-    RealSignature,
-    check_outputs,
-    convert_arguments,
-    find_positional_only,
-    note_ignored,
-    read_metrics,
-    refuse_generator,
-)
 from discover_orch.worker.tool_observation import Observer
+from discover_orch.worker.tool_step import Parts, ToolStep
 from discover_orch.worker.tracebacks import describe_exception
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import ModuleType
-    from typing import Any
 
-    from discover_orch.model.checks import CheckResult
     from discover_orch.model.observation import Observation
     from discover_orch.model.success_record import SuccessRecord
-    from discover_orch.model.tool_events import TableHead, ToolStatus
+    from discover_orch.model.tool_events import TableHead
     from discover_orch.worker.loader import Loaded
     from discover_orch.worker.project_code import ProjectCode
-    from discover_orch.worker.sql_tool import SqlTool
     from discover_orch.worker.traced_files import TracedFiles
 
 #: After so many new objects Python looks for garbage, since 3.13. With the 700 of earlier versions, importing 1,000
 #: modules takes 6 % longer.
 NEW_OBJECTS = 2000
-# Errors that orch itself raises about a tool. They are shown as a sentence, without a traceback.
-EXPLAINED_ERRORS = (
-    AlreadyCommitted,
-    CannotOpen,
-    ImportProblem,
-    MissingOutput,
-    NoTerminal,
-    NotOwnTable,
-    ResourceProblem,
-)
 
 
 class Worker:
@@ -114,7 +84,6 @@ class Worker:
         self._interrupts = interrupts
         self._prepare = prepare
         self._conf_error: BaseException | None = None
-        self._asked_for: tuple[str, ...] = ()  # the resources of the step
         self._sent_secrets: set[str] = set()  # secrets that the parent knows from this worker
         if prepare.environment is not None and prepare.environment != os.environ:
             os.environ.clear()
@@ -146,6 +115,9 @@ class Worker:
             cancel_with=interrupts.cancel_with,
             warn=lambda problem: channel.send(RunNote(problem=problem)),
         )
+        self._parts = Parts(
+            prepare, channel, interrupts, self._baseline, self._loader, self._observer, self._debugger, self._resources
+        )  # fmt: skip
 
     def serve(self) -> None:
         """Carry out orders until `Finish`, or until the parent closes the pipe."""
@@ -208,20 +180,15 @@ class Worker:
         self._channel.send(ToolStarted(module=order.module))
         started = time.perf_counter()
         self._interrupts.was_raised = False
-        self._commit_began = 0.0
-        self._checks: tuple[CheckResult, ...] = ()
-        self._removed: tuple[str, ...] = ()
-        self._returned = ""
         self._debugger.begin_step(order.module)
-        self._asked_for = order.resources if order.is_readable else ()
+        step = ToolStep(order, self._parts)
         code = {order.path, *order.code, *self._resources.find_owners(order.resources)}
         self._observer.begin_step(code)
         with self._baseline:
             self._baseline.begin(code)
-            status, error, metrics, notes = self._run_step(order)
-            commit_seconds = time.perf_counter() - self._commit_began if self._commit_began else 0.0
-            loaded = self._loader.drain_loaded()
-            seen, tables = self._observe(loaded)
+            step.run()
+            loaded, error = self._loader.drain_loaded(), step.error
+            seen, tables = self._observe(loaded, step.asked_for)
             if error is not None and self._observer.setuid and not error.hint:
                 error = replace(error, hint=_no_rights_hint(self._observer.setuid, order.path))
             with contextlib.suppress(Exception):  # then the next step cannot open it either
@@ -234,20 +201,20 @@ class Worker:
             self._channel.send(
                 ToolFinished(
                     module=order.module,
-                    status=status,
+                    status=step.status,
                     duration=time.perf_counter() - started,
                     error=error,
-                    metrics=metrics,
-                    notes=tuple(notes),
-                    checks=self._checks,
-                    returned=self._returned,
+                    metrics=step.metrics,
+                    notes=tuple(step.notes),
+                    checks=step.checks,
+                    returned=step.returned,
                     loaded={path: content for _, path, content in loaded},
                     loaded_as={path: name for name, path, _ in loaded},
                     seen=seen,
-                    commit_seconds=commit_seconds,
-                    record=self._resources.take_record() if status == "passed" else "",
+                    commit_seconds=step.commit_seconds,
+                    record=self._resources.take_record() if step.status == "passed" else "",
                     tables=tables,
-                    removed=self._removed,
+                    removed=step.removed,
                 )
             )  # the parent works while the process becomes as it was
         write_bytecode()
@@ -256,10 +223,12 @@ class Worker:
         if self._resources.has_foreign_write(names):
             self._channel.send(DatabaseWritten())
 
-    def _observe(self, loaded: tuple[Loaded, ...]) -> tuple[Observation, tuple[TableHead, ...]]:
+    def _observe(
+        self, loaded: tuple[Loaded, ...], resources: tuple[str, ...]
+    ) -> tuple[Observation, tuple[TableHead, ...]]:
         """What the tool did, before its process state is restored; the first rows of the tables that it wrote."""
         self._observer.end_transactions()
-        tables, others, heads = self._resources.drain_tables(self._asked_for)
+        tables, others, heads = self._resources.drain_tables(resources)
         seen = self._observer.finish_step(tables, {path for _, path, _ in loaded}, **others)
         return seen, heads
 
@@ -274,193 +243,6 @@ class Worker:
         found = {*code}
         self._baseline.include(found)
         self._observer.include(found)
-
-    def _run_step(
-        self, order: RunStep
-    ) -> tuple[ToolStatus, Failure | None, Mapping[str, object], list[str]]:
-        """Run the tool and end its transaction, whatever happens."""
-        has_returned = False
-        try:
-            try:
-                metrics, ignored, run_checks = self._call_tool(order)
-            finally:
-                self._baseline.restore_modules()
-            self._exit_if_forked(0)
-            if self._interrupts.was_raised:  # the tool caught the interrupt and returned
-                raise KeyboardInterrupt
-            if order.outputs:
-                check_outputs(self._prepare.root, order.outputs)
-                self._observer.note_outputs(order.outputs)
-            if run_checks is not None:
-                run_checks()
-            has_returned = True
-            notes = [
-                *ignored,
-                *self._resources.end_transaction(
-                    keep=True, before_commit=lambda: self._begin_commit(order.module)
-                ),
-            ]
-        except BaseException as error:
-            self._exit_if_forked(1, error)
-            self._interrupts.was_raised = self._is_interrupted(error)
-            status: ToolStatus = "interrupted" if self._interrupts.was_raised else "failed"
-            failure = self._describe(error, order, has_returned)
-            if self._prepare.post_mortem and status == "failed":
-                raised = error.__cause__ if failure.kind == "check" else error
-                if raised is not None:
-                    self._debugger.debug_failure(raised, failure.traceback)
-            return status, failure, {}, self._roll_back()
-        return "passed", None, metrics, notes
-
-    def _begin_commit(self, module: str) -> None:
-        self._channel.send(Committing(module=module))
-        self._commit_began = time.perf_counter()
-
-    def _call_tool(
-        self, order: RunStep
-    ) -> tuple[Mapping[str, object], list[str], Callable[[], None] | None]:
-        """The metrics that the tool returned, notes for the user, and what runs its checks."""
-        self._interrupts.raise_if_requested()
-        call = self._interrupts.call
-        module = call(self._load_tool, tool_of(order.module), order.path, order.outputs)
-        run = getattr(module, "run", None)
-        if not callable(run):
-            raise ImportProblem(
-                f"{order.path} defines no function run() when it is loaded",
-                "define run() at the top level of the module",
-            )
-        named: dict[str, Any] = dict(order.extra)
-        own = order.resources
-        if order.is_readable:
-            positional_only = find_positional_only(run)
-        else:
-            signature = call(RealSignature, run)
-            own = self._asked_for = signature.select_resources(order.resources)
-            named = call(signature.convert, order.extra, own)
-            positional_only = signature.positional_only
-        if order.arguments:
-            named.update(call(convert_arguments, order.arguments))
-        if order.checks:
-            own = tuple(name for name in own if name not in order.check_resources)
-            asked = (name for check in order.checks for name in check.arguments)
-            others = (name for name in asked if name in order.resources)
-            self._asked_for = tuple(dict.fromkeys((*own, *others)))
-        opened = self._resources.open(self._asked_for) if self._asked_for else {}
-        named.update((name, opened[name]) for name in own)
-        self._interrupts.raise_if_requested()
-        self._resources.begin_transaction(
-            self._asked_for,
-            commits_by_itself=order.commits_by_itself,
-            writes_alone=order.writes_alone,
-            attempt=self._attempt_of(order),
-            of_item=(order.column, order.value),
-        )
-        self._removed = self._resources.remove_tables(order)
-        given = {**named, **opened} if order.checks else {}
-        first = [named.pop(name) for name in positional_only if name in named]
-        self._baseline.begin_run(tool_of(order.module))
-        returned = call(run, *first, **named)
-        refuse_generator(returned)
-        metrics = read_metrics(returned)
-        notes = note_ignored(returned, metrics)
-        if not order.checks:
-            return metrics, notes, None
-        from discover_orch.worker.checks import write_previous  # few tools need it
-
-        self._returned, more = write_previous(order.checks, returned)
-        run_checks = partial(self._run_checks, order, module, {"result": returned, **given})
-        return metrics, [*notes, *more], run_checks
-
-    def _attempt_of(self, order: RunStep) -> Attempt | None:
-        """What is recorded in the database if it succeeds."""
-        project = self._prepare.project
-        if not project or not order.key:
-            return None
-        return Attempt(
-            project=project,
-            tool=order.module,
-            run=order.run,
-            key=order.key,
-            number=order.attempt,
-        )
-
-    def _run_checks(
-        self, order: RunStep, module: ModuleType | SqlTool, given: dict[str, object]
-    ) -> None:
-        """Raises ChecksFailed."""
-        from discover_orch.worker.checks import CheckRunner, complete_arguments  # few tools need it
-
-        runner = CheckRunner(
-            order.path,
-            self._prepare.root,
-            self._call_check,
-            self._is_interrupted,
-            self._resources.savepoint(self._asked_for),
-            self._asked_for,
-        )
-        arguments = complete_arguments(order.checks, module.run, given, order.previous)
-        self._checks, failed = runner.run(order.checks, module, arguments)
-        if failed is not None:
-            raise failed
-
-    def _is_interrupted(self, error: BaseException) -> bool:
-        """The error of the driver may come before KeyboardInterrupt."""
-        interrupts = self._interrupts
-        return interrupts.was_raised or (interrupts.is_requested and is_cancelled(error))
-
-    def _call_check(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
-        """A child process that a check has forked ends where it returns."""
-        try:
-            returned = self._interrupts.call(function, *args, **named)
-        except BaseException as error:
-            self._exit_if_forked(1, error)
-            raise
-        self._exit_if_forked(0)
-        return returned
-
-    def _load_tool(
-        self, module: str, path: str, outputs: tuple[str, ...] = ()
-    ) -> ModuleType | SqlTool:
-        if not path.endswith(SQL_SUFFIX):
-            return self._loader.load_tool(module, path)
-        from discover_orch.worker.sql_tool import load_sql
-
-        tool = load_sql(self._prepare.root, path, outputs)
-        self._loader.note_sql(path, tool.source)
-        return tool
-
-    def _roll_back(self) -> list[str]:
-        try:
-            return self._resources.end_transaction(keep=False)
-        except BaseException as error:
-            return [f"its transaction was not rolled back: {error}"]
-
-    def _describe(self, error: BaseException, order: RunStep, has_returned: bool) -> Failure:
-        if issubclass(type(error), EXPLAINED_ERRORS):
-            failure = describe_exception(error, self._prepare.root)
-            return replace(
-                failure,
-                kind="outputs" if isinstance(error, MissingOutput) else "exception",
-                path=failure.path or order.path,
-                traceback="",
-                hint=error.hint if hasattr(error, "hint") else "",
-            )
-        if order.checks:
-            from discover_orch.worker.checks import ChecksFailed
-
-            if isinstance(error, ChecksFailed):
-                return error.describe()
-        hint = self._resources.find_hint(error) or self._loader.find_import_hint(error)
-        if order.path.endswith(SQL_SUFFIX):
-            hint = hint.replace("ORCH = {", "-- ORCH: {")
-        if has_returned:
-            hint = hint or "raised when orch committed, after run() had returned"
-        failure = describe_exception(
-            error, self._prepare.root, hint, all_frames=self._prepare.all_frames
-        )
-        if failure.path is None:  # not raised in the user's code: by the commit, for example
-            return replace(failure, path=order.path, line=None, traceback="")
-        return failure
 
     def _load_conf(self) -> ModuleType:
         """`orchconf.py`. If it raises, it does not run again for the next tool."""
@@ -486,14 +268,6 @@ class Worker:
             if one not in self._sent_secrets and os.getpid() == self._pid:
                 self._sent_secrets.add(one)
                 self._channel.send(SecretFound(text=one))
-
-    def _exit_if_forked(self, code: int, error: BaseException | None = None) -> None:
-        """End a child process that a tool has forked and that returned from the tool."""
-        if os.getpid() != self._pid:
-            if error is not None and not issubclass(type(error), SystemExit):
-                sys.stderr.write(describe_exception(error, self._prepare.root).traceback)
-                sys.stderr.flush()
-            os._exit(code)
 
     def _finish(self, is_asked: bool) -> None:
         """Close what is open and report it; then the interpreter ends as usual."""

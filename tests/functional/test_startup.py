@@ -29,6 +29,7 @@ UNREACHED = (
     "worker.loader",
     "worker.main",
     "worker.steps",
+    "worker.tool_step",
     "execution.supervisor",
     "source.parse",
 )
@@ -101,6 +102,7 @@ def test_a_look_without_parameters_never_loads_what_runs(project: Project) -> No
             "worker.loader",
             "worker.main",
             "worker.steps",
+            "worker.tool_step",
             "execution.supervisor",
             "worker.resources",
             "execution.session",
