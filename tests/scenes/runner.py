@@ -280,12 +280,12 @@ def read_json(text: str) -> list[Any] | None:
     """The values of a document or of lines, None if it is something else."""
     if not text.startswith(("{", "[")):
         return None
+    decoder, at = json.JSONDecoder(object_pairs_hook=_build_object), 0
     try:
-        return [json.loads(text)]
+        return [decoder.decode(text)]
     except ValueError:
         pass
     values: list[Any] = []
-    decoder, at = json.JSONDecoder(), 0
     try:
         while at < len(text.rstrip()):
             value, at = decoder.raw_decode(text, at)
@@ -297,6 +297,13 @@ def read_json(text: str) -> list[Any] | None:
     except ValueError:
         return None
     return values
+
+
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that stands twice JSON keeps the last value, so the first one would never be compared."""
+    found = dict(pairs)
+    assert len(found) == len(pairs), f"a key stands twice: {', '.join(name for name, _ in pairs)}"
+    return found
 
 
 def _is_more_output(value: Any, last: Any) -> bool:

@@ -77,6 +77,12 @@ def test_json_is_compared_as_values() -> None:
         assert merge(json.dumps(wrong), json.dumps(actual)) != json.dumps(wrong)
 
 
+def test_a_key_stands_once_in_an_object_of_a_scene() -> None:
+    for text in ('{"a": 1, "b": {"c": 1, "c": 1}}', '{"a": 1}\n{"a": 1, "a": 1}'):
+        with pytest.raises(AssertionError, match="a key stands twice"):
+            merge(text, '{"a": 1}')
+
+
 def test_json_in_a_scene_is_read_back_as_it_was() -> None:
     value = {"a": [*range(60)], "b": {"c": ["x" * 50] * 4, "d": [{"e": "y" * 90}] * 2}, "f": []}
     text = json_lines(value)
