@@ -6,6 +6,7 @@ tools are known here either.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -94,7 +95,7 @@ class WatchedFiles:
         self.skips_data = False  # during a run: what it does to data counts when it has ended
 
     def __len__(self) -> int:
-        return sum(mark != EXISTS for mark in self._seen.values())
+        return sum(mark[:1] != EXISTS for mark in self._seen.values())
 
     @property
     def paths(self) -> Paths:
@@ -165,7 +166,7 @@ class WatchedFiles:
             self._seen.pop(path, None)
             if mark != ABSENT:
                 self._seen[path] = mark
-                if mark != EXISTS and is_racy(mark, started):
+                if mark[:1] != EXISTS and is_racy(mark, started):
                     self._racy[path] = self._read_hash(path)
 
     # What an event is worth.
@@ -253,12 +254,12 @@ class WatchedFiles:
         found = tree.marks
         for path in paths.code:
             if path[-1:] == "/":
-                found[path] = read_mark(os.path.join(root, path))
+                found[path] = _read_mark(os.path.join(root, path))
         if self.skips_data:
             return {path: one for path, one in self._seen.items() if self._is_data(path)} | found
         matched = {path for one in paths.globs for path in find_data(root, one)}
         data = {
-            path: read_mark(os.path.join(root, path))
+            path: _read_mark(os.path.join(root, path))
             for path in (matched | paths.data).difference(found)
         }
         for folder in paths.listed:
@@ -278,7 +279,7 @@ class WatchedFiles:
             case "name":
                 return EXISTS if os.path.lexists(full) else ABSENT
             case _:
-                return read_mark(full)
+                return _read_mark(full)
 
     def _read_hash(self, path: str) -> str:
         full = os.path.join(self._root, path)
@@ -293,6 +294,14 @@ class WatchedFiles:
 
     def _is_known_file(self, path: str) -> bool:
         return path in self._seen and path[-1:] != "/" and self._sign(path) != ABSENT
+
+
+def _read_mark(full: str) -> str:
+    """With its target where a link leads to no file: to a folder, or to nothing."""
+    mark = read_mark(full)
+    with contextlib.suppress(OSError):  # it is no link
+        return mark + os.readlink(full) if mark == EXISTS else mark
+    return mark
 
 
 def fixed_part(pattern: str) -> str:

@@ -187,7 +187,7 @@ def test_what_is_ignored_never_counts(project: Project) -> None:
 # Data.
 
 
-def test_of_data_the_signature_counts_whether_it_is_there_or_not(project: Project) -> None:
+def test_of_data_the_mark_counts_whether_it_is_there_or_not(project: Project) -> None:
     root = project({"in.csv": "1", "src/t.json": ""})
     files = make(root, data=["in.csv", "late.csv", "late", "src/t.json"])
     assert changed(files) == []
@@ -199,6 +199,16 @@ def test_of_data_the_signature_counts_whether_it_is_there_or_not(project: Projec
     write(root / "late.csv", "")
     write(root / "late/y", "")  # it is a folder, of which only its existence counts
     assert changed(files) == ["in.csv", "late.csv"]
+
+
+def test_a_link_differs_when_it_leads_to_another_folder(project: Project) -> None:
+    root = project({"one/x": "", "two/x": ""})
+    (root / "current").symlink_to("one")
+    files = make(root, data=["current"])
+    for target in ("two", "nowhere", "nothing"):
+        (root / "current").unlink()
+        (root / "current").symlink_to(target)
+        assert changed(files) == ["current"]
 
 
 def test_what_a_glob_or_a_folder_matches_differs_when_it_appears(project: Project) -> None:
