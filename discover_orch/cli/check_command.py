@@ -32,7 +32,7 @@ def command(context: Context, about_jobs: bool, as_json: bool) -> int:
     The exit code is 4 if there are errors, or if there are warnings and the configuration has
     strict = true.
     """
-    view = context.read_project(is_wide=True)
+    view = context.read_project()
     work = RemainingWork(view, GivenParams())
     found = (*project_view.check_project(view), *work.warn_left_over())
     errors = (*view.errors, *(one for one in found if one.severity == "error"))

@@ -38,7 +38,7 @@ def command(
     Only reads source text: your code is not imported.
     """
     console = context.console
-    view = context.read_project(is_wide=verbose)
+    view = context.read_project()
     changed = None
     if changed_since is not None:
         from discover_orch.planning.changed_since import find_changed

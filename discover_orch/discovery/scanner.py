@@ -29,20 +29,18 @@ from discover_orch.source.facts import (
 )
 
 
-def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> Scan:
-    """Scans the project. `sources` gets the marks of its files. `is_wide` also reads the files without the word
-    STAGE, and finds those that look like tools."""
+def scan(project: Project, sources: SourceFiles) -> Scan:
+    """Scans the project. `sources` gets the marks of its files."""
     started = time.time_ns()
     is_excluded = build_matcher(project.exclude)
     tree = read_tree(project.root, scanned_folders(project), is_excluded=is_excluded)
     found = sorted(tree.marks)
     sources.marks = tree.marks
-    result, plain = collect(found, sources)
-    near = _find_near_misses(project, plain, sources) if is_wide else ()
+    result = collect(found, sources)
     result = replace(
         result,
         problems=(*_folder_problems(tree), *result.problems),
-        passed_over=(*_passed_over(tree), *near),
+        passed_over=tuple(_passed_over(tree)),
     )
     for path, mark in tree.marks.items():
         if is_racy(mark, started):  # it matches none
@@ -50,18 +48,15 @@ def scan(project: Project, sources: SourceFiles, *, is_wide: bool = False) -> Sc
     return result
 
 
-def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]]:
-    """What these files and `orchconf.py` say, and the files without the word STAGE."""
+def collect(paths: Sequence[str], sources: SourceFiles) -> Scan:
+    """What these files and `orchconf.py` say."""
     modules: list[ModuleFacts] = []
     broken: list[BrokenTool] = []
-    plain: list[str] = []
     problems: list[Problem] = []
     there = {*paths}
     for path in paths:
         file = sources.read(path, with_code=False)
         match file.facts if file else None:
-            case None:
-                plain.append(path)
             case ModuleFacts() as facts if is_tool_name(facts.module, path):
                 modules.append(facts)
                 if path.endswith(SQL_SUFFIX) and facts.stage is not None:
@@ -77,13 +72,12 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> tuple[Scan, list[str]
     conf = _read_conf(sources)
     if isinstance(conf, BrokenTool):
         broken.append(conf)
-    found = Scan(
+    return Scan(
         modules=tuple(modules),
         broken=tuple(broken),
         conf=conf if isinstance(conf, ConfFacts) else None,
         problems=tuple(problems),
     )
-    return found, plain
 
 
 def scanned_folders(project: Project) -> list[str]:
@@ -133,14 +127,13 @@ def _passed_over(tree: Tree) -> Iterable[PassedOver]:
         yield PassedOver(path=path.rstrip("/"), reason="excluded by the configuration")
 
 
-def _find_near_misses(
-    project: Project, paths: Iterable[str], sources: SourceFiles
-) -> Iterable[PassedOver]:
-    """Of modules without the word STAGE, those that look like tools all the same."""
-    from discover_orch.source.read_module import read_near_miss
+def find_near_misses(project: Project, sources: SourceFiles) -> Iterable[PassedOver]:
+    """Of the modules without the word STAGE, those that look like tools all the same."""
+    from discover_orch.source.read_module import read_near_miss  # loads the parser
 
-    for path in paths:
-        if path.endswith(SQL_SUFFIX):
+    for path in sources.marks:
+        file = sources.read(path, with_code=False)
+        if path.endswith(SQL_SUFFIX) or file is None or file.facts is not None:
             continue
         data = read_source(project.root, path)
         if isinstance(data, bytes) and b"run" in data:

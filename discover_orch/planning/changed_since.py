@@ -123,7 +123,7 @@ def _read_old_registry(
     paths = sorted(path for path in there if path.startswith(inside))
     lock = parse_lock(old[LOCK_FILE] or b"") if LOCK_FILE in old else read_lock(project.root)
     flows = read_flows(project.root)
-    return with_lock(build_registry(collect(paths, sources)[0], project, flows), flows, lock.flows)
+    return with_lock(build_registry(collect(paths, sources), project, flows), flows, lock.flows)
 
 
 def _compare(view: ProjectView, old: OldTexts, sources: SourceFiles) -> Difference:

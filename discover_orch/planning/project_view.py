@@ -20,7 +20,7 @@ from discover_orch.config.file import (
 from discover_orch.config.project import Project
 from discover_orch.discovery.items import with_items
 from discover_orch.discovery.registry import Registry, build_registry, with_lock
-from discover_orch.discovery.scanner import scan, scanned_folders
+from discover_orch.discovery.scanner import find_near_misses, scan, scanned_folders
 from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model import documents
 from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, CONF_MODULE
@@ -99,11 +99,10 @@ def read_project(
     explicit: str | None,
     environ: MutableMapping[str, str],
     *,
-    is_wide: bool = False,
     reads_code: bool = False,
 ) -> ProjectView:
-    """Finds the project around the folder `start`, or at `explicit`, and its tools. With `is_wide`, also the reasons
-    why modules are not tools; `reads_code` is as of `SourceFiles`. `environ` gets the variables of `env_file`. Raises
+    """Finds the project around the folder `start`, or at `explicit`, and its tools. `reads_code` is as of
+    `SourceFiles`. `environ` gets the variables of `env_file`. Raises
     ProjectError."""
     found = find_root(start, explicit)
     root, config, _ = found
@@ -111,7 +110,7 @@ def read_project(
     load_env_file(found, data, environ)
     project, warnings = build_project(found, data, environ)
     sources = SourceFiles(project, reads_code=reads_code)
-    result = scan(project, sources, is_wide=is_wide)
+    result = scan(project, sources)
     flows = read_flows(root)
     registry = build_registry(result, project, flows)
     lock = NO_LOCK if registry.observed >= registry.tools.keys() else read_lock(root)
@@ -354,17 +353,19 @@ def build_listing(
         tools=tuple(rows),
         errors=view.errors,
         warnings=(*view.warnings, *by_name),
-        passed_over=tuple(copied(PassedOver, one) for one in registry.passed_over)
-        if with_passed_over
-        else None,
-        observers=tuple(
-            copied(Observer, one, path=CONF_FILE)
-            for one in (registry.conf.observers if registry.conf else ())
-            if not one.problem
-        )
-        if with_passed_over
-        else None,
+        passed_over=_list_passed_over(view) if with_passed_over else None,
+        observers=_list_observers(registry) if with_passed_over else None,
     )
+
+
+def _list_passed_over(view: ProjectView) -> tuple[PassedOver, ...]:
+    found = (*view.registry.passed_over, *find_near_misses(view.project, view.sources))
+    return tuple(copied(PassedOver, one) for one in sorted(found, key=lambda one: one.path))
+
+
+def _list_observers(registry: Registry) -> tuple[Observer, ...]:
+    found = registry.conf.observers if registry.conf else ()
+    return tuple(copied(Observer, one, path=CONF_FILE) for one in found if not one.problem)
 
 
 def _build_tool(tool: Tool, registry: Registry) -> documents.Tool:
