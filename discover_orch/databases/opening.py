@@ -108,8 +108,8 @@ def allow_reading_beside_a_writer(conn: Any) -> None:
 def _cannot_open(path: str, error: Exception) -> CannotOpen:
     """The driver's own reason why a database file cannot be opened."""
     hint = (
-        f"check that the folder {os.path.dirname(path)} exists, that orch may read and write there, and that the file "
-        "is a database of this kind"
+        f"check the URL, that the folder {os.path.dirname(path)} exists, that orch may read and write there, and that "
+        "the file is a database of this kind"
     )
     text = str(error).partition("\n")[0]
     return CannotOpen(f"cannot open the database {path}: {text}", find_hint(error) or hint)

@@ -19,14 +19,6 @@ POSTGRES_VARIABLES = (
     *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"),
     *("PGSERVICE", "PGSERVICEFILE", "PGOPTIONS"),
 )
-#: The parameters of a DuckDB URL and their values; any value where there are none
-#: (https://duckdb.org/docs/configuration/overview).
-DUCKDB_QUERY: Mapping[str, tuple[str, ...]] = {
-    "access_mode": ("read_only", "read_write", "automatic"),
-    "threads": (),
-    "memory_limit": (),
-    "temp_directory": (),
-}
 #: The parameters of a SQLite URL and their values (https://sqlite.org/uri.html).
 SQLITE_QUERY: Mapping[str, tuple[str, ...]] = {
     "mode": ("ro", "rw", "rwc", "memory"),
@@ -106,7 +98,6 @@ def read_database_url(url: str) -> DatabaseUrl:
         return OtherUrl(url=url, scheme=scheme)
     name = "SQLite" if scheme == "sqlite" else "DuckDB"
     rest, _, query = rest.partition("?")
-    settings = _read_query(query, SQLITE_QUERY if scheme == "sqlite" else DUCKDB_QUERY, name)
     if rest and not rest.startswith("/"):
         raise CannotOpen(
             f"{scheme}://{masked_url(rest)} names a server, but {name} has no server",
@@ -114,7 +105,11 @@ def read_database_url(url: str) -> DatabaseUrl:
         )
     path = "" if rest[1:] == IN_MEMORY else rest[1:]
     if scheme == "duckdb":
+        settings = {
+            part.partition("=")[0]: part.partition("=")[2] for part in query.split("&") if part
+        }
         return DuckdbUrl(path=path, settings=settings)
+    _check_query(query)
     return SqliteUrl(path=path, query=query)
 
 
@@ -169,25 +164,23 @@ def database_name(url: str, environ: Mapping[str, str]) -> str:
     return " ".join((name, *(one for one in found if not given.get(one.partition("=")[0]))))
 
 
-def _read_query(query: str, known: Mapping[str, tuple[str, ...]], kind: str) -> dict[str, str]:
-    found = {}
+def _check_query(query: str) -> None:
+    """SQLite ignores parameters that it does not know."""
     for part in query.split("&") if query else ():
         name, _, value = part.partition("=")
-        values = known.get(name)
+        values = SQLITE_QUERY.get(name)
         if values is None:
-            near = nearest(name, known)
+            near = nearest(name, SQLITE_QUERY)
             question = f"did you mean {near}? " if near else ""
             raise CannotOpen(
-                f"unknown parameter {name!r} in a {kind} URL",
-                f"{question}known: {', '.join(known)}",
+                f"unknown parameter {name!r} in a SQLite URL",
+                f"{question}known: {', '.join(SQLITE_QUERY)}",
             )
-        if values and value not in values:
+        if value not in values:
             raise CannotOpen(
-                f"{name}={value} in a {kind} URL is not possible",
+                f"{name}={value} in a SQLite URL is not possible",
                 f"write {name}={' or '.join(values)}",
             )
-        found[name] = value
-    return found
 
 
 # Passwords. The patterns are not compiled here: most commands need neither, and compiling takes a millisecond.

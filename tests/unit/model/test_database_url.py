@@ -28,7 +28,6 @@ from discover_orch.model.database_url import (
         ("sqlite:///d.db?mode=r", "mode=r in a SQLite URL", "write mode=ro or rw or rwc or memory"),
         ("sqlite:///d.db?mode", "mode= in a SQLite URL", "write mode=ro or rw or rwc or memory"),
         ("duckdb://d", "duckdb://d names a server", "write duckdb:///d"),
-        ("duckdb:///d?access_mode=ro", "access_mode=ro in a DuckDB URL", "read_only or read_write"),
     ],
 )
 def test_a_wrong_url_raises_with_a_hint(url: str, message: str, hint: str) -> None:
