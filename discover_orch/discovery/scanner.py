@@ -57,7 +57,7 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> Scan:
     for path in paths:
         file = sources.read(path, with_code=False)
         match file.facts if file else None:
-            case ModuleFacts() as facts if is_tool_name(facts.module, path):
+            case ModuleFacts() as facts if is_tool_name(facts.module):
                 modules.append(facts)
                 if path.endswith(SQL_SUFFIX) and facts.stage is not None:
                     base = path.removesuffix(SQL_SUFFIX)
@@ -65,7 +65,7 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> Scan:
                     problems += (build_same_module(path, one, facts.module) for one in others)
             case ModuleFacts(stage=Tag(is_off=False)) as facts:
                 problems.append(_misnamed(facts))
-            case BrokenTool() as one if is_tool_name(one.module, path):
+            case BrokenTool() as one if is_tool_name(one.module):
                 # It belongs to the stages stated before its error, else to those of its last good text.
                 last = file.last_stage if file else None
                 broken.append(replace(one, stages=one.stages or (last.words if last else ())))
@@ -95,12 +95,13 @@ def _relative(project: Project, folders: Iterable[str]) -> list[str]:
     return ["" if folder == "." else folder for folder in found]
 
 
-def is_tool_name(module: str, path: str) -> bool:
-    """Whether a tool can have this name: Python can import it. No code imports SQL, so `01-load.sql` is one too."""
-    parts = module.split(".")
-    if path.endswith(SQL_SUFFIX):
-        return all(one.replace("-", "_").lstrip("0123456789_").isidentifier() for one in parts)
-    return all(map(str.isidentifier, parts))
+def is_tool_name(module: str) -> bool:
+    """Whether a tool can have this name, which a user types: `01_clean` and `02-train` too, though no `import`
+    statement can name them."""
+    return all(
+        part[:1] != "-" and part.replace("-", "_").lstrip("0123456789_").isidentifier()
+        for part in module.split(".")
+    )
 
 
 def build_matcher(patterns: Sequence[str]) -> Callable[[str], bool] | None:
@@ -143,17 +144,15 @@ def find_near_misses(project: Project, sources: SourceFiles) -> Iterable[PassedO
 
 
 def _misnamed(found: ModuleFacts) -> Problem:
-    folder, _, name = found.path.rpartition("/")
+    folder = found.path.rpartition("/")[0]
     if not found.module:
         message = "contains STAGE, but __init__.py in a folder of pythonpath is not a module"
         hint = "move the tool into a module of its own"
     else:
-        is_own = not is_tool_name(found.module.rpartition(".")[2], name)
+        is_own = not is_tool_name(found.module.rpartition(".")[2])
         what = "its file name" if is_own else f"a folder name in {folder}/"
-        message = f"contains STAGE, but {what} is not a valid module name"
-        hint = "use only letters, digits and _, and no digit first"
-        if name.endswith(SQL_SUFFIX):
-            hint = "use only letters, digits, _ and -, and at least one letter"
+        message = f"contains STAGE, but {what} cannot be part of the name of a tool"
+        hint = "use only letters, digits, _ and -, with at least one letter and no - first"
     return Problem(
         code="misnamed",
         message=message,

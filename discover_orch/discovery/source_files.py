@@ -52,7 +52,8 @@ class PythonPath:
         for entry in self._entries:
             is_inside = entry != "" or not path.startswith("../")
             if path.startswith(entry) and is_inside:
-                parts = os.path.splitext(path[len(entry) :])[0].split("/")
+                # A dot in a name divides no modules: Python would look for another file.
+                parts = os.path.splitext(path[len(entry) :])[0].replace(".", " ").split("/")
                 if parts[-1] == "__init__" and path.endswith(".py"):
                     parts.pop()
                 return ".".join(parts)

@@ -120,11 +120,9 @@ def build_new_tool(
     Raises UsageError."""
     is_sql = name.endswith(SQL_SUFFIX)
     stem = name.removesuffix(SQL_SUFFIX)
-    is_named, name = is_tool_name(stem, name) and "." not in stem, stem
+    is_named, name = is_tool_name(stem) and "." not in stem, stem
     if not is_named or keyword.iskeyword(name) or is_skipped_file(f"{name}.py"):
-        hint = (
-            "use letters, digits and underscores, such as load_orders; --package gives the folder"
-        )
+        hint = "use letters, digits, _ and -, such as load_orders; --package gives the folder"
         raise _wrong(f'"{name}" cannot be the name of a tool\'s module', hint)
     changes = _add_stage(project, registry, stage)
     folder = _find_folder(project, registry, stage, package)

@@ -170,7 +170,7 @@ def test_new_refuses_what_would_not_be_a_tool(project: Project, orch: Orch) -> N
     )
     before = content(root)
     for words, said in {
-        "parse-it --stage ingest": "such as load_orders",
+        "parse'it --stage ingest": "such as load_orders",
         "test_it --stage ingest": '"test_it" cannot be the name of a tool',
         "class --stage ingest": '"class" cannot be the name of a tool',
         "shop/load --stage ingest": "--package gives the folder",
