@@ -118,22 +118,27 @@ def new_command(
     return ExitCode.OK
 
 
-@click.command("adopt", short_help="Convert a hand-written TOOL_MAP and STAGES.")
+@click.command("adopt", short_help="Convert a hand-written list of steps.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("name", default="")
 @click.option(
     "--import",
     "is_imported",
     is_flag=True,
-    help="Run FILE, as an import does, and read TOOL_MAP and STAGES from it.",
+    help="Run FILE, as an import does, and read the values from it.",
 )
 @click.option("--write", is_flag=True, help="Write the changes instead of showing them.")
 @click.option("--check", is_flag=True, help="Only say what can be converted and what cannot.")
 @common_options
 @click.pass_obj
-def adopt_command(context: Context, file: str, is_imported: bool, write: bool, check: bool) -> int:
-    """Convert an orchestrator written by hand: a FILE with TOOL_MAP, STAGES and get_connection().
+def adopt_command(
+    context: Context, file: str, name: str, is_imported: bool, write: bool, check: bool
+) -> int:
+    """Convert an orchestrator written by hand: a FILE with a dict or list of modules, paths or
+    functions at its top level. NAME says which one, if there are several.
 
-    Shows the changes as a diff. The exit code is 4 if something cannot be converted.
+    Shows the changes as a diff. The exit code is 4 if something cannot be converted; then nothing
+    is written.
     """
     if write and check:
         raise OrchUsage("--write cannot be combined with --check", "use one of them")
@@ -143,11 +148,11 @@ def adopt_command(context: Context, file: str, is_imported: bool, write: bool, c
         raise OrchUsage(
             f"{path} is outside the project {root}", "give the folder of the project with -C"
         )
-    adopter = Adopter(root, read_orchestrator(root, path, asks=is_imported))
+    adopter = Adopter(root, read_orchestrator(root, path, name, asks=is_imported))
     changes, problems = adopter.build(), adopter.problems
-    if write and any(problem.severity == "error" for problem in problems):
+    if any(problem.severity == "error" for problem in problems):
         context.console.problems(problems)
-        context.console.err("nothing was written\n")
+        context.console.err("nothing was written\n" if write else "nothing can be written yet\n")
         return ExitCode.DISCOVERY
     if write:
         write_changes(root, changes)
@@ -156,14 +161,17 @@ def adopt_command(context: Context, file: str, is_imported: bool, write: bool, c
         for change in changes:
             context.console.out(_diff(change, context.console.out_style))
     gap = "\n" if changes and not check else ""
-    found = f"{count(len(adopter.tools), 'tool')} and {count(len(adopter.lists), 'list')}"
+    found = count(len(adopter.tools), "tool")
+    if adopter.old.lists:
+        found += f" and {count(len(adopter.lists), 'list')}"
     context.console.out(f"{gap}{found} of {one_line(path)}\n")
     context.console.out("".join(f"  {one_line(note)}\n" for note in adopter.notes))
     context.console.problems(problems)
     if write:
         context.console.out("\nnext: orch list, orch run --dry-run\n")
     elif changes:
-        words = shlex.quote(one_line(file)) + " --import" * is_imported
+        words = " ".join(shlex.quote(one_line(one)) for one in (file, name) if one)
+        words += " --import" * is_imported
         context.console.out(f"\nwrite this with: orch adopt {words} --write\n")
     else:
         context.console.out("\nnothing to write\n")

@@ -6,6 +6,7 @@ the same tools in the same order.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -17,13 +18,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.file import SHARED_FILE, find_root
-from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, OWN_OPTIONS
+from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, OWN_OPTIONS, SQL_SUFFIX
 from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_view import ProjectView, plan_targets, read_project
 from discover_orch.scaffold.file_changes import (
     CannotEdit,
     FileChange,
     Table,
+    add_alias,
     add_settings,
     add_tags,
     is_searched,
@@ -31,20 +33,20 @@ from discover_orch.scaffold.file_changes import (
     toml_table,
     write_changes,
 )
-from discover_orch.scaffold.old_orchestrator import Orchestrator, search_folders
+from discover_orch.scaffold.old_calls import CONNECTIONS
+from discover_orch.scaffold.old_orchestrator import Finder, Orchestrator
+from discover_orch.scaffold.step_lists import Step
+from discover_orch.source.command_line import find_command_line
 from discover_orch.source.facts import BrokenTool, ModuleFacts
 from discover_orch.source.read_module import read_module
-
-#: Names by which `run()` may take the connection, beside `conn`.
-_CONNECTIONS = frozenset({"connection", "con", "db", "database", "cnx"})
 
 #: The tools of a list that were found, and where it is written.
 FoundList = tuple[tuple[str, ...], Location]
 
 
 class FoundTool(Struct, frozen=True, kw_only=True):
-    """A tool of `TOOL_MAP` whose module was found: its file relative to the root, and the folder on `sys.path`.
-    `place` is that of the entry."""
+    """A step whose module was found: its file relative to the root, and the folder on `sys.path`. `place` is that of
+    the entry; `function` is the one that becomes `run`, "" where the module has one."""
 
     name: str
     module: str
@@ -52,6 +54,7 @@ class FoundTool(Struct, frozen=True, kw_only=True):
     base: str
     place: Location
     facts: ModuleFacts
+    function: str = ""
 
 
 def _select(view: ProjectView, target: str) -> list[str]:
@@ -79,14 +82,21 @@ class Adopter:
 
     def __init__(self, root: str, old: Orchestrator) -> None:
         self._root = root
-        self._old = old
-        self.problems: list[Problem] = []
+        self.old = old
+        self.problems: list[Problem] = [*old.refusals]
         self.notes: list[str] = []
+        if not old.calls_steps:
+            self.notes.append(
+                f"no call of the steps is in {old.path}: see that each run() gets the same arguments"
+            )
         self.tools = {tool.name: tool for tool in self._find_tools()}
         self.lists = dict(self._find_lists())
 
     def build(self) -> tuple[FileChange, ...]:
-        """The changes. They are made in a copy first, and what that says is compared with the lists."""
+        """The changes; none where something is refused. They are made in a copy first, and what that says is compared
+        with the lists."""
+        if any(problem.severity == "error" for problem in self.problems):
+            return ()
         paths = {name: tool.module for name, tool in self.tools.items()}
         lists = {name: members for name, (members, _) in self.lists.items()}
         words = {
@@ -148,74 +158,116 @@ class Adopter:
                 f"or set it with -p {name}=VALUE"
             )
 
+    def _refuse(self, place: Location, message: str, hint: str) -> None:
+        """What makes that nothing is written."""
+        self.problems.append(Problem(code="adopt", message=message, hint=hint).at(place))
+
     def _warn(self, place: Location, message: str, hint: str = "") -> None:
         self.problems.append(
             Problem(code="adopt", message=message, hint=hint, severity="warning").at(place)
         )
 
     def _find_tools(self) -> Iterator[FoundTool]:
-        """The tools whose modules are there and have `run()`."""
+        """The steps whose modules are there and have `run()`, or a function that can be it."""
         seen: dict[str, str] = {}
-        bases = search_folders(self._old.path)
-        for name, value, entry in self._old.tools:
-            text = ":".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            module, _, function = text.partition(":")
-            if module.endswith(".py"):
-                module = module.removesuffix(".py").removeprefix("./").replace("/", ".")
-            first = seen.setdefault(module, name)
-            if first != name:
-                hint = f'a module is one tool: use {first}, or a group {name} = ["{first}"]'
-                self._warn(entry, f"{name} is the same module as {first}: {module}", hint)
+        finder = Finder(self._root, self.old.path)
+        for step in self.old.steps:
+            if step.problem:
+                self._refuse(step.place, step.problem, step.hint)
                 continue
-            base, path = self._find_module(bases, module)
-            data = read_file(self._root, path) if path else b""
-            facts = read_module(data or b"", module=module, path=path)
+            text, _, function = step.text.partition(":")
+            base, path = finder.find(text)
+            if not path:
+                looked = ", ".join(finder.folders)
+                message = f"there is no {text} for {step.name} (looked in {looked})"
+                self._refuse(step.place, message, "correct the entry, or remove it")
+                continue
+            if seen.setdefault(path, step.name) != step.name:
+                first = seen[path]
+                message = f"{step.name} is in the same module as {first}: {path}"
+                self._refuse(step.place, message, "a module is one tool: move one of them")
+                continue
+            if path.endswith(SQL_SUFFIX):
+                hint = "its first comment needs the line: -- STAGE: NAME"
+                self._refuse(step.place, f"{path} is SQL, which orch adopt does not change", hint)
+                continue
+            data = read_file(self._root, path) or b""
+            module = os.path.relpath(path, base).removesuffix(".py")
+            module = module.removesuffix("/__init__").replace("/", ".")
+            facts = read_module(data, module=module, path=path)
             if isinstance(facts, BrokenTool):
-                problem = replace(facts.problems[0], hint="fix the file", severity="warning")
-                self.problems.append(problem)
-            elif facts.run is None or function not in ("", "run"):
-                message = f"orch calls run() of a module, and found none for {name}: {text}"
-                hint = (
-                    f"define it at the top level, such as with the line: run = {function or 'main'}"
-                )
-                self._warn(
-                    entry, message, f"{hint}; or correct the entry (looked in {', '.join(bases)})"
-                )
-            else:
+                self.problems.append(replace(facts.problems[0], hint="fix the file"))
+            elif (run := self._find_function(step, function, data, facts)) is not None:
                 yield FoundTool(
-                    name=name, module=module, path=path, base=base, place=entry, facts=facts
+                    name=step.name,
+                    module=module,
+                    path=path,
+                    base=base,
+                    place=step.place,
+                    facts=facts,
+                    function=run,
                 )
 
-    def _find_module(self, bases: Collection[str], module: str) -> tuple[str, str]:
-        """(the folder on `sys.path`, the file), both relative to the root; empty if there is none."""
-        parts = module.split(".")
-        for base in bases if all(map(str.isidentifier, parts)) else ():
-            for ending in (".py", "/__init__.py"):
-                path = os.path.normpath(os.path.join(base, *parts)) + ending
-                if os.path.isfile(os.path.join(self._root, path)):
-                    return base, path.replace(os.sep, "/")
-        return "", ""
+    def _find_function(
+        self, step: Step, wanted: str, data: bytes, facts: ModuleFacts
+    ) -> str | None:
+        """The function that becomes `run`, "" where it has this name already; None where there is none."""
+        if facts.run is not None and wanted in ("", "run"):
+            return ""
+        tree = ast.parse(data)
+        name = wanted or "main"
+        if facts.run is not None:
+            message = f"{facts.path} has run() beside {name}(), and orch calls run()"
+            self._refuse(step.place, message, "move one of them into another module")
+            return None
+        functions = {
+            one.name: one
+            for one in tree.body
+            if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+        }
+        if name not in functions:
+            message = f"{facts.path} has no function {name}() at its top level"
+            self._refuse(step.place, message, "move its code into a function run()")
+            return None
+        for node in tree.body:
+            if isinstance(node, ast.Expr) and ast.unparse(node).startswith(f"{name}("):
+                hint = 'put this line under if __name__ == "__main__":'
+                place = Location(path=facts.path, line=node.lineno)
+                self._refuse(place, f"an import of this file calls {name}()", hint)
+                return None
+        line, signature = find_command_line(tree, name)
+        if line:
+            message = f"{name}() reads the command line itself"
+            hint = f"orch passes the options to run(), so write: def {signature}:"
+            self._refuse(Location(path=facts.path, line=line), message, hint)
+            return None
+        return name
 
     def _find_lists(self) -> Iterator[tuple[str, FoundList]]:
-        """The tools of each list that were found."""
-        known = {name for name, _, _ in self._old.tools}
-        if not self._old.lists:
-            hint = 'orch adopt reads STAGES = {"ingest": ["parse"]} at the top level'
-            message = "no STAGES was found, so all tools are in one stage"
-            self._warn(Location(path=self._old.path), message, hint)
-        for name, value, place in self._old.lists:
-            items = value if isinstance(value, list | tuple | dict | set) else [value]
-            members = [str(one) for one in items]
+        """The tools of each list that were found. Without lists, all are one, `full`."""
+        known = {step.name for step in self.old.steps}
+        place = Location(path=self.old.path)
+        lists = self.old.lists
+        if not lists:
+            self.notes.append("all tools are in one stage, in the order of the file")
+            lists = ((ALL_STAGES, tuple(step.name for step in self.old.steps), place),)
+        for name, members, place in lists:
             for one in dict.fromkeys(members):
                 if one not in known:
-                    self._warn(place, f"TOOL_MAP has no {one}, which is in the list {name}")
+                    self._warn(place, f"{self.old.name} has no {one}, which is in the list {name}")
                 elif members.count(one) > 1:
                     hint = "orch runs a tool once in a run"
-                    self._warn(place, f"the list {name} runs {one} twice", hint)
+                    self._warn(
+                        place,
+                        f"the list {name} runs {one} twice"
+                        if self.old.lists
+                        else f"{self.old.name} runs {one} twice",
+                        hint,
+                    )
             found = tuple(one for one in dict.fromkeys(members) if one in self.tools)
             if found:
                 yield name, (found, place)
-            else:
+            elif self.old.lists:
                 self._warn(place, f"the list {name} has no tools")
 
     def _is_alone(self, tool: FoundTool) -> bool:
@@ -233,11 +285,12 @@ class Adopter:
         if not is_own_name and not facts.orch:
             wanted["ORCH"] = {"name": tool.name}
         tags = {name: json.dumps(one, ensure_ascii=False) for name, one in wanted.items()}
-        if not tags:
+        if not tags and not tool.function:
             return None
         data = read_file(self._root, tool.path) or b""
         try:
-            return FileChange(path=tool.path, old=data, new=add_tags(data, tags))
+            new = add_alias(data, tool.function) if tool.function else data
+            return FileChange(path=tool.path, old=data, new=add_tags(new, tags) if tags else new)
         except CannotEdit as error:
             self._warn(Location(path=tool.path), str(error), "add the tags by hand")
             return None
@@ -249,8 +302,8 @@ class Adopter:
         tops = {tool.path.split("/")[0] if "/" in tool.path else "." for tool in tools}
         packages = ["."] if "." in tops else sorted(tops)
         bases = [os.path.normpath(tool.base) for tool in tools]
-        if self._old.connection is not None:
-            bases.append(os.path.dirname(self._old.path) or ".")
+        if self.old.connection is not None:
+            bases.append(os.path.dirname(self.old.path) or ".")
         bases = list(dict.fromkeys(bases))
         table: Table = {
             "packages": None if packages == ["src"] else packages,
@@ -273,13 +326,19 @@ class Adopter:
 
     def _conf(self) -> FileChange | None:
         """`orchconf.py`, or its end where it exists: it imports the connection from the old file, which so stays."""
-        old, before = self._old, read_file(self._root, CONF_FILE)
+        old, before = self.old, read_file(self._root, CONF_FILE)
         if before is not None and b"get_connection" in before:
             return None
+        taken = {
+            one.name
+            for tool in self.tools.values()
+            for one in (tool.facts.run.arguments if tool.facts.run else ())
+            if one.default_source is None
+        }
         if old.connection is None:
-            self.notes.append(
-                f"{old.path} has no get_connection() at its top level: conn connects to the database setting"
-            )
+            if taken & CONNECTIONS:
+                message = f"{old.path} has no get_connection() at its top level: conn connects to the database setting"
+                self.notes.append(message)
             return None
         place = Location(path=old.path, line=old.connection)
         module = os.path.basename(old.path).removesuffix(".py")
@@ -297,13 +356,7 @@ class Adopter:
                 f"from {module} import get_connection as open_connection\n\n\n"
                 "def get_connection():\n    with open_connection() as conn:\n        yield conn\n"
             )
-        taken = {
-            one.name
-            for tool in self.tools.values()
-            for one in (tool.facts.run.arguments if tool.facts.run else ())
-            if one.default_source is None
-        }
-        aliases = sorted(taken & _CONNECTIONS)
+        aliases = sorted(taken & CONNECTIONS - {"conn"})
         if aliases:
             text = "from discover_orch import resource\n" + text
         for name in aliases:

@@ -209,6 +209,31 @@ def add_tags(data: bytes, tags: Mapping[str, str]) -> bytes:
     raise CannotEdit("the tags cannot be added without changing something else")
 
 
+def add_alias(data: bytes, function: str) -> bytes:
+    """`data`, the text of a module, with the line `run = FUNCTION` below the function. Raises CannotEdit."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    text, tree = data.decode(encoding), ast.parse(data)
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    [*_, index] = [
+        number
+        for number, one in enumerate(tree.body)
+        if isinstance(one, kinds) and one.name == function
+    ]
+    lines, ending = text.split("\n"), "\r" if "\r\n" in text else ""
+    place = tree.body[index].end_lineno or 0
+    lines[place:place] = [ending, ending, f"run = {function}{ending}"]
+    new = "\n".join(lines).encode(encoding)
+    wanted = [
+        *tree.body[: index + 1],
+        *ast.parse(f"run = {function}").body,
+        *tree.body[index + 1 :],
+    ]
+    with contextlib.suppress(SyntaxError):
+        if [*map(ast.dump, ast.parse(new).body)] == [*map(ast.dump, wanted)]:
+            return new
+    raise CannotEdit(f"run = {function} cannot be added below the function")
+
+
 def _find_place(tree: ast.Module, lines: Sequence[str]) -> int:
     """The number of lines above the tags: those of the docstring and of the imports that begin the module, else of
     the comments."""

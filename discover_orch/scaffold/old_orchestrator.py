@@ -1,4 +1,5 @@
-"""What a hand-written orchestrator says: its `TOOL_MAP`, its `STAGES`, and where it defines `get_connection`.
+"""What a hand-written orchestrator says: its dict or list of steps, its `STAGES`, and where it defines
+`get_connection`.
 
 Literals are read from its source. Anything else is asked of the file itself, in a child process, and only where the
 user said so (`orch adopt FILE --import`).
@@ -12,30 +13,37 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.errors import Location, ProjectError
+from discover_orch.discovery.scanner import is_tool_name
+from discover_orch.model.conventions import SQL_SUFFIX
+from discover_orch.model.errors import DiscoveryError, Location, Problem, ProjectError
 from discover_orch.scaffold.file_changes import read_file
+from discover_orch.scaffold.old_calls import CallReader
+from discover_orch.scaffold.old_kinds import build_refusal
+from discover_orch.scaffold.step_lists import (
+    Step,
+    StepList,
+    StepReader,
+    find_changes,
+    top_assignments,
+)
 from discover_orch.source.facts import BrokenTool
 from discover_orch.source.read_module import read_conf
 
-#: The name and the value of an entry of a dict, and its place.
-Entry = tuple[str, object, Location]
-#: The methods of dicts and lists that change them. After a call of one, a literal is not the whole value.
-_CHANGES = (
-    *("append", "clear", "extend", "insert", "pop", "popitem"),
-    *("remove", "reverse", "setdefault", "sort", "update"),
-)
+#: The name that is read also where none of its values is found in the project.
+TOOL_MAP = "TOOL_MAP"
+#: The names of a list of steps, and its place.
+NamedList = tuple[str, tuple[str, ...], Location]
 
-#: Runs the file as an import does and writes its values as JSON to stdout. Arguments are the file, and folders for
-#: `sys.path`. What the file prints goes to stderr.
+#: Runs the file as an import does and writes its values as JSON to stdout. Arguments are the file, the name
+#: of its dict or list, and folders for `sys.path`. What the file prints goes to stderr.
 _ASK = """
 import json, os, runpy, sys, traceback
-path, *folders = sys.argv[1:]
+path, wanted, *folders = sys.argv[1:]
 sys.path[:1], sys.argv[:] = folders, [path]
 answer = os.dup(1)
 os.dup2(2, 1)
@@ -49,11 +57,13 @@ def plain(one):
 
 try:
     module = runpy.run_path(path, run_name=os.path.splitext(os.path.basename(path))[0])
-    values = {name: dict(module.get(name) or {}) for name in ("TOOL_MAP", "STAGES")}
-    pairs = {
-        name: [(getattr(key, "value", key), one) for key, one in value.items()]
-        for name, value in values.items()
-    }
+    pairs = {}
+    for name in (wanted, "STAGES"):
+        value = module.get(name) or {}
+        try:
+            pairs[name] = [(getattr(key, "value", key), one) for key, one in dict(value).items()]
+        except (TypeError, ValueError):
+            pairs[name] = [("", one) for one in value]
     said = json.dumps(pairs, default=plain)
 except BaseException as error:
     lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == path]
@@ -65,30 +75,48 @@ with open(answer, "w", encoding="utf-8") as file:
 
 
 class Orchestrator(Struct, frozen=True, kw_only=True):
-    """The entries of `TOOL_MAP` and `STAGES` as the file at `path` has them. `connection` is the line of
-    `get_connection`, None if there is none. `is_context`: it is a context manager."""
+    """The steps and lists of the file at `path`. `name` is that of the dict or list that has the steps. `refusals`
+    are what orch cannot carry over. `connection` is the line of `get_connection`, None if there is none.
+    `is_context`: it is a context manager. `calls_steps`: a call of its steps was seen in the file."""
 
     path: str
-    tools: tuple[Entry, ...]
-    lists: tuple[Entry, ...]
+    name: str
+    steps: tuple[Step, ...]
+    lists: tuple[NamedList, ...]
+    refusals: tuple[Problem, ...] = ()
     connection: int | None
     is_context: bool
+    calls_steps: bool = True
 
 
-def read_orchestrator(root: str, path: str, *, asks: bool = False) -> Orchestrator:
-    """With `asks`, the file is run in a child process. Raises ProjectError if the text is not Python, or if it
-    does not say what `TOOL_MAP` or `STAGES` is."""
+def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = False) -> Orchestrator:
+    """`name` is the dict or list to read. With `asks`, the file is run in a child process. Raises OrchError if the
+    text is not Python, or if it does not say what the steps are."""
     data = read_file(root, path) or b""
+    if not path.endswith(".py"):
+        raise DiscoveryError(build_refusal(path, data, None))
     conf = read_conf(data, path)
     if isinstance(conf, BrokenTool):
         raise ProjectError(replace(conf.problems[0], hint="fix the file"))
     tree = ast.parse(data)
-    read = _ask(root, path) if asks else partial(_read_literal, tree, path)
-    tools, lists = read("TOOL_MAP"), read("STAGES")
-    if not tools:
-        message = "there is no TOOL_MAP, or it is empty"
-        hint = 'orch adopt reads TOOL_MAP = {"parse": "src.pipeline.parse"} at the top level'
-        raise _error(path, None, message, hint)
+    reader = StepReader(tree, path, Finder(root, path).find)
+    values = dict(top_assignments(tree))
+    wanted = name or (TOOL_MAP if asks else _choose(reader, path, values, data, tree))
+    calls = CallReader(tree, path, {wanted, "STAGES"}, stays=conf.connection_line is not None)
+    if asks:
+        if line := calls.find_work_of_import():
+            message = "an import of this file would run its steps"
+            hint = 'put this line under if __name__ == "__main__":'
+            raise _error(path, line, message, hint)
+        steps, lists = _ask(root, path, wanted, reader)
+    else:
+        steps, lists = _read(
+            tree, path, wanted, values, reader, may_ask=not calls.find_work_of_import()
+        )
+    if not steps:
+        message = f"there is no {wanted}, or it is empty"
+        raise _error(path, None, message, _EXAMPLE)
+    refusals = tuple(calls.find_refusals())
     decorators = [
         ast.unparse(decorator)
         for one in tree.body
@@ -97,64 +125,141 @@ def read_orchestrator(root: str, path: str, *, asks: bool = False) -> Orchestrat
     ]
     return Orchestrator(
         path=path,
-        tools=tools,
+        name=wanted,
+        steps=steps,
         lists=lists,
+        refusals=refusals,
         connection=conf.connection_line,
         is_context=any("contextmanager" in one for one in decorators),
+        calls_steps=calls.has_calls,
     )
 
 
-def search_folders(path: str) -> list[str]:
-    """The folders in which the file at `path` finds modules, relative to the root."""
-    return list(dict.fromkeys([os.path.dirname(path) or ".", ".", "src"]))
+_EXAMPLE = (
+    'orch adopt reads STEPS = {"parse": "src.pipeline.parse"} at the top level, under any name'
+)
 
 
-def _changes(node: ast.AST, name: str) -> bool:
-    """Whether the node binds the name, or changes what is in its value, as `STAGES["full"].append("a")` does."""
-    match node:
-        case ast.alias(name=imported, asname=known_as):
-            return (known_as or imported) == name
-        case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in _CHANGES:
-            changed = owner
-        case ast.Name(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
-            changed = node
-        case _:
-            return False
-    while isinstance(changed, ast.Subscript | ast.Attribute):
-        changed = changed.value
-    return isinstance(changed, ast.Name) and changed.id == name
+def _choose(
+    reader: StepReader,
+    path: str,
+    values: Mapping[str, ast.expr],
+    data: bytes,
+    tree: ast.Module,
+) -> str:
+    """The name of the dict or list that has the steps."""
+    if TOOL_MAP in values or any(TOOL_MAP in ast.unparse(node) for node in _imports(tree)):
+        return TOOL_MAP
+    found = [one for one in reader.read_all() if one.name != "STAGES"]
+    found = found or [*reader.read_all()]
+    if not found:
+        raise DiscoveryError(build_refusal(path, data, tree))
+    if len(found) > 1:
+        names = ", ".join(f"{one.name} (line {one.line})" for one in found)
+        message = f"several dicts and lists name steps: {names}"
+        raise _error(
+            path, found[0].line, message, f"say which one: orch adopt {path} {found[0].name}"
+        )
+    return found[0].name
 
 
-def _read_literal(tree: ast.Module, path: str, name: str) -> tuple[Entry, ...]:
-    """The entries of a dict of literals that the top level assigns to the name, if nothing else changes it."""
-    changes = [node for node in ast.walk(tree) if _changes(node, name)]
-    for statement in tree.body:
-        match statement:
-            case (
-                ast.Assign(targets=[target], value=ast.Dict() as node)
-                | ast.AnnAssign(target=target, value=ast.Dict() as node)
-            ) if changes == [target]:
-                with contextlib.suppress(ValueError, TypeError, RecursionError):
-                    lines = {ast.literal_eval(key): key.lineno for key in node.keys if key}
-                    return tuple(
-                        (str(key), value, Location(path=path, line=lines[key]))
-                        for key, value in ast.literal_eval(node).items()
-                    )
-    if not changes and name == "STAGES":
-        return ()
-    said = f"{name} is not written out in {path} as a dict of strings"
-    raise _error(
-        path,
-        getattr(changes[0], "lineno", None) if changes else None,
-        said if changes else f"there is no {name}",
-        f"orch adopt {path} --import runs the file, as an import does, and reads {name}",
-    )
+class Finder:
+    """Finds what a step names. `folders` are those in which the file at `path` finds modules, relative to the root."""
+
+    def __init__(self, root: str, path: str) -> None:
+        self._root = root
+        self.folders = list(dict.fromkeys([os.path.dirname(path) or ".", ".", "src"]))
+
+    def find(self, text: str) -> tuple[str, str]:
+        """(the folder on `sys.path`, the file) of a module or a path, both relative to the root; empty if there is
+        none. A script finds modules in its own folder."""
+        if text.endswith((".py", SQL_SUFFIX)):
+            for folder in self.folders:
+                path = os.path.normpath(os.path.join(folder, text)).replace(os.sep, "/")
+                if not path.startswith("../") and os.path.isfile(os.path.join(self._root, path)):
+                    return os.path.dirname(path) or ".", path
+            return "", ""
+        parts = text.split(".")
+        for folder in self.folders if is_tool_name(text) else ():
+            for ending in (".py", "/__init__.py"):
+                path = os.path.normpath(os.path.join(folder, *parts)) + ending
+                if os.path.isfile(os.path.join(self._root, path)):
+                    return folder, path.replace(os.sep, "/")
+        return "", ""
 
 
-def _ask(root: str, path: str) -> Callable[[str], tuple[Entry, ...]]:
-    """The values that the file has after its import, by their names. Raises ProjectError."""
-    folders = [os.path.normpath(os.path.join(root, one)) for one in search_folders(path)]
-    words = [sys.executable, "-B", "-c", _ASK, os.path.join(root, path), *folders]
+def _imports(tree: ast.Module) -> Iterator[ast.stmt]:
+    return (node for node in tree.body if isinstance(node, ast.ImportFrom))
+
+
+def _read(
+    tree: ast.Module,
+    path: str,
+    name: str,
+    values: Mapping[str, ast.expr],
+    reader: StepReader,
+    *,
+    may_ask: bool,
+) -> tuple[tuple[Step, ...], tuple[NamedList, ...]]:
+    """The steps and the lists, where they are written out. Raises ProjectError."""
+    found = reader.read(name, values[name]) if name in values else None
+    stages = "STAGES" if "STAGES" in values and name != "STAGES" else ""
+    lists = found.lists if found else ()
+    changed = find_changes(tree, name)
+    wrong = "" if found and not changed else name
+    if not wrong and stages:
+        changed = find_changes(tree, stages)
+        read = _read_names(values[stages], path)
+        wrong = "" if read is not None and not changed else stages
+        lists = read or ()
+    if not wrong:
+        assert found is not None
+        if not stages and not lists:
+            lists = tuple(_find_lists(found, values, path))
+        return found.steps, lists
+    line = changed[0] if changed else values[wrong].lineno if wrong in values else None
+    if line is None:
+        raise _error(path, None, f"there is no {wrong}", _EXAMPLE)
+    message = f"{wrong} is not written out in {path} as a dict or list of strings or functions"
+    more = "" if name == TOOL_MAP else f" {name}"
+    hint = f"orch adopt {path}{more} --import runs the file, as an import does, and reads {wrong}"
+    if not may_ask:
+        hint = "write its entries out: an import of this file would run its steps"
+    raise _error(path, line, message, hint)
+
+
+def _find_lists(found: StepList, values: Mapping[str, ast.expr], path: str) -> Iterator[NamedList]:
+    """The lists of another dict, if all that it has are lists of the names of these steps."""
+    known = {step.name for step in found.steps}
+    for name, value in values.items():
+        lists = _read_names(value, path) if name != found.name else None
+        if lists and all(members and known.issuperset(members) for _, members, _ in lists):
+            yield from lists
+            return
+
+
+def _read_names(value: ast.expr, path: str) -> tuple[NamedList, ...] | None:
+    """The lists of a dict of lists of strings; None where it is none."""
+    if not isinstance(value, ast.Dict):
+        return None
+    lists = []
+    for key, node in zip(value.keys, value.values, strict=True):
+        if key is None:
+            return None
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            said, members = ast.literal_eval(key), ast.literal_eval(node)
+            items = members if isinstance(members, list | tuple | dict | set) else [members]
+            place = Location(path=path, line=key.lineno)
+            lists.append((str(said), tuple(map(str, items)), place))
+    return tuple(lists) if len(lists) == len(value.keys) else None
+
+
+def _ask(
+    root: str, path: str, name: str, reader: StepReader
+) -> tuple[tuple[Step, ...], tuple[NamedList, ...]]:
+    """The values that the file has after its import. Raises ProjectError."""
+    folders = [os.path.normpath(os.path.join(root, one)) for one in Finder(root, path).folders]
+    words = [sys.executable, "-B", "-c", _ASK, os.path.join(root, path), name, *folders]
     ended = subprocess.run(
         words, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
     )
@@ -166,7 +271,23 @@ def _ask(root: str, path: str) -> Callable[[str], tuple[Entry, ...]]:
         hint = 'an import must only define things: put what runs under if __name__ == "__main__":'
         raise _error(path, said["line"], f"the file cannot be imported: {said['error']}", hint)
     place = Location(path=path)
-    return lambda name: tuple((str(key), value, place) for key, value in said[name])
+    steps = tuple(reader.read_value(str(key), value, place) for key, value in said[name])
+    lists = said["STAGES"] if name != "STAGES" else []
+    return steps, tuple(
+        (
+            str(key),
+            tuple(
+                map(
+                    str,
+                    value
+                    if isinstance(value, Sequence) and not isinstance(value, str)
+                    else [value],
+                )
+            ),
+            place,
+        )
+        for key, value in lists
+    )
 
 
 def _error(path: str, line: int | None, message: str, hint: str) -> ProjectError:

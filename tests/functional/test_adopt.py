@@ -10,6 +10,7 @@ import importlib
 import json
 import random
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -365,7 +366,7 @@ main()
         {
             "old_pipeline.py": text,
             "src/fetch.py": "def run(conn, config, limit=None, since=None, verbose=False): ...\n",
-            "src/script.py": "def main(): ...\n",
+            "src/script.py": "def main(): ...\n\nmain()\n",
             "src/tagged.py": "STAGE = 'mine'\ndef run(conn, config, *, limit: int = 3, **kwargs): ...\n",
             "src/broken.py": "def run(conn:\n",
         }
@@ -375,19 +376,15 @@ main()
     assert answer.code == 4, answer.text
     assert "+++" not in answer.out
     for said in (
-        "old_pipeline.py:5: again is the same module as fetch: src.fetch",
-        "old_pipeline.py:6: orch calls run() of a module, and found none for gone: src.gone",
-        "old_pipeline.py:7: orch calls run() of a module, and found none for main: src.script:main",
-        "with the line: run = main",
-        "old_pipeline.py:13: orch run ingest would run fetch, which is not the list ingest",
+        "old_pipeline.py:5: again is in the same module as fetch: src/fetch.py",
+        "old_pipeline.py:6: there is no src.gone for gone (looked in ., src)",
+        "src/script.py:3: an import of this file calls main()",
         "src/broken.py:1: ",
-        "old_pipeline.py:10: orch calls run() of a module, and found none for number: 1",
+        "old_pipeline.py:10: there is no 1 for number (looked in ., src)",
         "old_pipeline.py:13: the list ingest runs fetch twice",
         "old_pipeline.py:13: TOOL_MAP has no nobody, which is in the list ingest",
         "old_pipeline.py:14: TOOL_MAP has no 1, which is in the list number",
         "old_pipeline.py:15: the list empty has no tools",
-        "orchconf.py imports get_connection() from old_pipeline.py, so that file stays: put what an import should not do",
-        "the parameters of run() are the options of orch run now: write the types and defaults",
     ):
         assert said in answer.out + answer.err, f"{said}\n{answer.text}"
     after = {
@@ -455,16 +452,65 @@ def test_a_file_that_cannot_be_asked_is_refused(
 
 def test_a_file_that_is_no_orchestrator_is_refused(project: Project, orch: Orch) -> None:
     project({"a.py": "X = 1\n", "b.py": "X = (\n", "c.py": b"\xff\xfe"})
-    for name, said in (
-        ("a.py", "a.py: there is no TOOL_MAP"),
-        ("b.py", "b.py:1: not valid Python"),
-        ("c.py", "c.py:1: cannot be decoded"),
-        ("d.py", "does not exist"),
+    for name, code, said in (
+        ("a.py", 4, "a.py: this is a script"),
+        ("b.py", 2, "b.py:1: not valid Python"),
+        ("c.py", 2, "c.py:1: cannot be decoded"),
+        ("d.py", 2, "does not exist"),
     ):
         answer = orch("adopt", name)
-        assert answer.code == 2, answer.text
+        assert answer.code == code, answer.text
         assert said in answer.err
         assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("for step in STEPS: step()", ""),
+        ("for name, step in zip('ab', STEPS):\n    print(name.upper())\n    step()", ""),
+        ("conn = get_connection()\nfor step in STEPS: step(conn)\nconn.close()", ""),
+        ("with get_connection() as conn:\n    for one in STEPS: one(conn)", ""),
+        ("args = parser.parse_args()\nfor step in STEPS: step(since=args.since)", ""),
+        ("def go(one, conn):\n    one(conn)\nfor s in STEPS: go(s, get_connection())", ""),
+        ("started = time.time()\nfor s in STEPS: s()\nprint(time.time() - started)", ""),
+        ("for s in STEPS:\n    try: s()\n    except Exception: logging.exception('x')", ""),
+        ("for step in STEPS: step(3)", "old.py:9: 3 is passed to each step"),
+        ("for step in STEPS: step(*sys.argv[1:])", "*sys.argv[1:] is passed to each step"),
+        ("config = load()\nfor s in STEPS: s(config)", "old.py:10: config is passed to each step"),
+        ("x = 0\nfor s in STEPS: x = s(x)", "old.py:10: x is passed on in memory"),
+        ("def go(f):\n    f(n=1)\nfor s in STEPS: go(s)", "old.py:10: 1 is passed to each step"),
+        (
+            "for s in STEPS: subprocess.run(['python', s, '--full'])",
+            "--full is passed to each step",
+        ),
+        ("for s in STEPS: subprocess.run(['python', s], env=env)", "sets env for its steps"),
+        ("for s in STEPS: os.system(f'python {s} -v')", "old.py:9: -v is passed to each step"),
+        (
+            "shutil.rmtree('out')\nfor s in STEPS: s()",
+            "old.py:9: shutil.rmtree() is no part of a step",
+        ),
+        ("for s in STEPS:\n    s()\n    time.sleep(1)", "old.py:11: time.sleep() is no part"),
+        ("conn = sqlite3.connect('a.db')\nfor s in STEPS: s(conn)", "put it into get_connection()"),
+    ],
+)
+def test_only_the_connection_and_options_are_carried_over(
+    body: str, said: str, project: Project, orch: Orch
+) -> None:
+    text = (
+        "import argparse, logging, os, shutil, sqlite3, subprocess, sys, time\n"
+        "from etl import a, b\n"
+        "parser = argparse.ArgumentParser()\n"
+        "STEPS = [a.run, b.run]\n"
+        "def get_connection():\n"
+        "    return sqlite3.connect('shop.db')\n\n"
+        f"if __name__ == '__main__':\n{textwrap.indent(body, '    ')}\n"
+    )
+    root = project({"old.py": text, "etl/a.py": TOOL, "etl/b.py": TOOL})
+    answer = orch("adopt", "old.py", "--write")
+    assert answer.code == (4 if said else 0), answer.text
+    assert said in answer.err
+    assert (root / "pyproject.toml").exists() == (not said)
 
 
 def test_settings_that_exist_are_compared_and_not_changed(project: Project, orch: Orch) -> None:

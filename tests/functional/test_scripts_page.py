@@ -5,6 +5,7 @@ A block begins with the name of its file, with "before" or "after", and with the
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -29,8 +30,8 @@ DATA = {
 
 
 def test_every_example_is_tried() -> None:
-    blocks = re.findall(r"^```(?:python|toml|yaml)$", PAGE, re.M)
-    assert len(BLOCK.findall(PAGE)) == len(blocks) >= 19
+    blocks = re.findall(r"^```(?:python|toml|yaml|makefile)$", PAGE, re.M)
+    assert len(BLOCK.findall(PAGE)) == len(blocks) >= 34
 
 
 @pytest.mark.parametrize("title", TRIED)
@@ -57,7 +58,9 @@ def output_of(command: str, root: Path) -> str:
     done = run(command, root, {})
     assert done.returncode == 0, done.stdout
     if command.startswith("orch run"):
-        return run(f"orch logs {command.split()[2]} 2>/dev/null", root, {}).stdout
+        listed = json.loads(run("orch list --json", root, {}).stdout)["tools"]
+        names = command.split()[2:3] or [one["name"] for one in listed]
+        return "".join(run(f"orch logs {one} 2>/dev/null", root, {}).stdout for one in names)
     return done.stdout
 
 

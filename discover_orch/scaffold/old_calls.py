@@ -1,0 +1,299 @@
+"""What a hand-written orchestrator does beside calling its steps: `orch adopt` refuses what it cannot carry over.
+
+A run of orch passes to each tool the connection and the options of the command line, and nothing else. So fixed
+arguments, values that one step hands to the next, and code that prepares something before the steps are said with
+their lines. Only text is read.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from discover_orch.model.errors import Location, Problem
+
+#: Names by which `run()` may take the connection.
+CONNECTIONS = frozenset({"conn", "connection", "con", "db", "database", "cnx"})
+#: Modules and functions whose calls start a step that their argument names.
+_STARTERS = ("subprocess", "os.system", "os.popen", "runpy", "exec")
+#: Calls that change nothing that a tool could see. The first part of the name is enough.
+_HARMLESS = frozenset(
+    {"log", "logger", "logging", "LOG", "LOGGER", "argparse", "traceback", "time", "datetime"}
+    | {"tqdm", "rich", "console", "importlib", *dir(builtins)} - {"exec", "eval", "open"}
+)
+_METHODS = frozenset(
+    name for kind in (str, list, dict, set, tuple) for name in dir(kind) if name[0] != "_"
+)
+_NOT_HARMLESS = frozenset({"logging.basicConfig", "logging.config.dictConfig", "time.sleep"})
+_KEYWORDS = frozenset({"check", "capture_output", "text", "shell", "stdout", "stderr", "run_name"})
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class CallReader:
+    """`names` are the dicts and lists of steps in the file at `path`; `stays` is whether orch goes on to import the
+    file, so that its top level is executed."""
+
+    def __init__(self, tree: ast.Module, path: str, names: Iterable[str], *, stays: bool) -> None:
+        self._tree, self._path, self._stays = tree, path, stays
+        self._functions = {one.name: one for one in ast.walk(tree) if isinstance(one, _Function)}
+        self._imported = {
+            (one.asname or one.name).partition(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for one in node.names
+        }
+        bound = [*_bindings(tree, self._functions)]
+        #: Names that stand for steps, for what orch passes too, and for what changes nothing.
+        self._steps = _spread(bound, names, _names_step)
+        self._carried = _spread(bound, CONNECTIONS, _is_carried)
+        self._harmless = _spread(bound, _HARMLESS, _is_call_of)
+        self._results = {
+            name
+            for targets, value in bound
+            if isinstance(value, ast.Call) and _is_step(value, self._steps)
+            for name in targets
+        }
+        self.has_calls = False
+
+    def find_refusals(self) -> Iterator[Problem]:
+        """One for each line of the file that orch cannot carry over."""
+        seen: set[str] = set()
+        for statement in self._tree.body:
+            yield from self._visit([statement], seen, self._stays and not _is_guard(statement))
+
+    def find_work_of_import(self) -> int:
+        """The line at the top level that would run the steps in an import; 0 where there is none."""
+        waiting = [one for one in reversed(self._tree.body) if not _is_guard(one)]
+        while waiting:
+            statement = waiting.pop()
+            if isinstance(statement, _Function | ast.ClassDef):
+                continue
+            for node in _own_nodes(statement):
+                if isinstance(node, ast.Call) and (
+                    _is_step(node, self._steps)
+                    or (isinstance(statement, ast.Expr) and _root(node.func) in self._functions)
+                ):
+                    return node.lineno
+            for block in _blocks(statement):
+                waiting += reversed(block)
+        return 0
+
+    def _visit(self, body: list[ast.stmt], seen: set[str], allows: bool) -> Iterator[Problem]:
+        for statement in body:
+            if isinstance(statement, _Function | ast.ClassDef | ast.Import | ast.ImportFrom):
+                continue
+            calls = [one for one in _own_nodes(statement) if isinstance(one, ast.Call)]
+            steps = [call for call in calls if _is_step(call, self._steps)]
+            for call in steps:
+                self.has_calls = True
+                yield from self._find_arguments(call)
+            if not steps and not allows and (doing := self._find_work(statement, calls)):
+                hint = (
+                    "move it into a module that the tools import, or into a resource of orchconf.py"
+                )
+                if "connect" in doing or "create_engine" in doing:
+                    hint = (
+                        "put it into get_connection() at the top level, which orch goes on to use"
+                    )
+                message = f"{doing} is no part of a step, so orch would not run it"
+                yield self._problem(statement, message, hint)
+            for call in calls:
+                inner = self._functions.get(_root(call.func))
+                if isinstance(call.func, ast.Name) and inner and inner.name not in seen:
+                    if inner.name == "get_connection" or inner.name in self._steps:
+                        continue
+                    seen.add(inner.name)
+                    yield from self._visit(inner.body, seen, allows)
+            for block in _blocks(statement):
+                yield from self._visit(block, seen, allows)
+
+    def _find_work(self, statement: ast.stmt, calls: list[ast.Call]) -> str:
+        """What the statement does that the tools may rest on; "" for nothing."""
+        match statement:
+            case ast.Assign(targets=[ast.Subscript() | ast.Attribute() as target]) if (
+                _root(target) in self._imported
+            ):
+                return f"{ast.unparse(target)} = ..."
+            case ast.Expr() | ast.With() | ast.Assign():
+                for call in calls:
+                    name = ast.unparse(call.func)
+                    is_kept = isinstance(statement, ast.Assign) and not name.startswith(_STARTERS)
+                    is_kept = is_kept and not name.endswith(("connect", "create_engine"))
+                    if not is_kept and not self._is_harmless(call, name):
+                        return f"{name}()"
+        return ""
+
+    def _is_harmless(self, call: ast.Call, name: str) -> bool:
+        root = _root(call.func)
+        if name in _NOT_HARMLESS:
+            return False
+        if root in {*self._carried, *self._functions, *self._harmless, "sys"}:
+            return True
+        is_method = isinstance(call.func, ast.Attribute) and call.func.attr in _METHODS
+        return name.endswith("get_connection") or (is_method and root not in self._imported)
+
+    def _find_arguments(self, call: ast.Call) -> Iterator[Problem]:
+        name = ast.unparse(call.func)
+        if name.startswith(_STARTERS):
+            for word in _fixed_words(call, self._steps):
+                hint = "make it the default of a parameter of run()"
+                yield self._problem(call, f"{word} is passed to each step", hint)
+            for keyword in call.keywords:
+                if keyword.arg and keyword.arg not in _KEYWORDS:
+                    hint = "set it in the module, or with env_file in the settings"
+                    yield self._problem(call, f"{name}() sets {keyword.arg} for its steps", hint)
+            return
+        for node in [*call.args, *(keyword.value for keyword in call.keywords)]:
+            inner = node.value if isinstance(node, ast.Starred) else node
+            if _is_carried(inner, self._carried) or _names(inner) & self._steps:
+                continue
+            shown = ast.unparse(node)
+            if isinstance(inner, ast.Constant):
+                hint = "make it the default of a parameter of run()"
+                yield self._problem(call, f"{shown} is passed to each step", hint)
+            elif _names(inner) & self._results:
+                hint = "write it to a file or a table in one tool, and read that in the next"
+                yield self._problem(
+                    call, f"{shown} is passed on in memory, from one step to the next", hint
+                )
+            else:
+                hint = "make it in run(), or in a resource of orchconf.py"
+                yield self._problem(call, f"{shown} is passed to each step", hint)
+
+    def _problem(self, node: ast.stmt | ast.expr, message: str, hint: str) -> Problem:
+        place = Location(path=self._path, line=node.lineno)
+        return Problem(code="adopt", message=message, hint=hint).at(place)
+
+
+_Names = set[str]
+
+
+def _spread(
+    bound: Sequence[tuple[_Names, ast.expr]],
+    start: Iterable[str],
+    includes: Callable[[ast.expr, _Names], bool],
+) -> _Names:
+    """`start`, and all names that are bound to something that is included, through any number of names."""
+    found = {*start}
+    size = -1
+    while size != len(found):
+        size = len(found)
+        for targets, value in bound:
+            if includes(value, found):
+                found |= targets
+    return found
+
+
+def _bindings(
+    tree: ast.Module, functions: Mapping[str, _Function]
+) -> Iterator[tuple[_Names, ast.expr]]:
+    """The names that are bound anywhere in the file, parameters of its functions too, and to what."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Assign(targets=[target], value=value)
+                | ast.NamedExpr(target=target, value=value)
+            ):
+                yield _names(target), value
+            case (
+                ast.For(target=target, iter=value)
+                | ast.comprehension(target=target, iter=value)
+                | ast.withitem(optional_vars=ast.expr() as target, context_expr=value)
+            ):
+                yield _names(target), value
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if (
+                name in functions
+            ):
+                for param, value in zip(functions[name].args.args, args, strict=False):
+                    yield {param.arg}, value
+                for keyword in keywords:
+                    yield {keyword.arg or ""}, keyword.value
+
+
+def _names_step(node: ast.expr, steps: _Names) -> bool:
+    return bool(_names(node) & steps) and not (isinstance(node, ast.Call) and _is_step(node, steps))
+
+
+def _is_step(call: ast.Call, steps: _Names) -> bool:
+    """Whether the call runs a step: of `step`, `STEPS[name]` or `import_module(name).run`, or of a process."""
+    func = call.func
+    if ast.unparse(func).startswith(_STARTERS):
+        return any(_names(one) & steps for one in call.args)
+    if isinstance(func, ast.Attribute) and func.attr in _METHODS | {"import_module"}:
+        return False
+    return bool(_names(func) & steps)
+
+
+def _is_carried(node: ast.expr, carried: _Names) -> bool:
+    """Whether orch passes it too: the connection, or something of the command line."""
+    match node:
+        case ast.Name(id=name):
+            return name in carried
+        case ast.Attribute(value=owner):
+            return _is_carried(owner, carried)
+        case ast.Call(func=func):
+            return ast.unparse(func).rpartition(".")[2] in ("get_connection", "parse_args")
+    return False
+
+
+def _is_call_of(node: ast.expr, harmless: _Names) -> bool:
+    return isinstance(node, ast.Call) and _root(node.func) in harmless
+
+
+def _fixed_words(call: ast.Call, steps: _Names) -> Iterator[str]:
+    """What the command of a process has beside the interpreter and the step."""
+    parts: list[ast.expr] = []
+    for node in call.args[:1]:
+        parts += node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    for part in parts:
+        match part:
+            case ast.Constant(value=str(text)):
+                words = text.split()
+            case ast.JoinedStr(values=values):
+                # The text around the name of the step may be its folder and its ending.
+                text = "".join(
+                    str(one.value) if isinstance(one, ast.Constant) else "\0" for one in values
+                )
+                words = [word for word in text.split() if "\0" not in word]
+                if not _names(part) & steps:
+                    words = [ast.unparse(part)]
+            case _ if _names(part) & steps or ast.unparse(part) == "sys.executable":
+                continue
+            case _:
+                words = [ast.unparse(part)]
+        for word in words:
+            if word.rstrip("0123456789.") not in ("python", "bash", "sh", "-m", "-u"):
+                yield word
+
+
+def _is_guard(statement: ast.stmt) -> bool:
+    """`if __name__ == "__main__":`, which an import does not enter."""
+    return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
+
+
+def _names(node: ast.AST) -> _Names:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+
+
+def _root(node: ast.expr) -> str:
+    """`a` for `a.b[0].c()`; "" where it is no name."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """The blocks of statements in one statement."""
+    for field in ("body", "orelse", "finalbody"):
+        yield getattr(statement, field, [])
+    for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+        yield part.body
+
+
+def _own_nodes(statement: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a statement, without those of its blocks, and without functions."""
+    for child in ast.iter_child_nodes(statement):
+        if not isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case | ast.Lambda):
+            yield child
+            yield from _own_nodes(child)
