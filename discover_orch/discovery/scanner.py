@@ -59,6 +59,7 @@ def collect(paths: Sequence[str], sources: SourceFiles) -> Scan:
         match file.facts if file else None:
             case ModuleFacts() as facts if is_tool_name(facts.module):
                 modules.append(facts)
+                problems += _parsing(facts)
                 if path.endswith(SQL_SUFFIX) and facts.stage is not None:
                     base = path.removesuffix(SQL_SUFFIX)
                     others = there.intersection((f"{base}.py", f"{base}/__init__.py"))
@@ -141,6 +142,19 @@ def find_near_misses(project: Project, sources: SourceFiles) -> Iterable[PassedO
             found = read_near_miss(data, module=sources.name(path), path=path)
             if found is not None:
                 yield PassedOver(path=path, reason=found.miss, line=found.miss_line)
+
+
+def _parsing(found: ModuleFacts) -> Iterable[Problem]:
+    """A warning where `run()` reads the command line itself: it gets none, so each option has its default."""
+    if found.run is not None and found.run.parses_line and found.stage is not None:
+        yield Problem(
+            code="parses-options",
+            message="run() reads the command line itself, and orch gives it none",
+            hint=f"options of orch run are parameters: def {found.run.parsed}:",
+            path=found.path,
+            line=found.run.parses_line,
+            severity="warning",
+        )
 
 
 def _misnamed(found: ModuleFacts) -> Problem:

@@ -23,9 +23,19 @@ _TABLE = re.compile(
     r'|relation "(?P<postgres>[^"]+)" does not exist'
     r"|(?:Table|View) with name (?P<duckdb>\S+) does not exist"
 )
-_FILE = re.compile(r"No such file or directory|No files found that match", re.IGNORECASE)
+_FILE = re.compile(
+    r"No such file or directory|No files found that match|database does not exist", re.IGNORECASE
+)
 _QUOTED = re.compile(
     r"""(["'])(?P<quoted>[^"'\n]+)\1|: (?P<last>[^\s:"'][^\n:"']*)$""", re.MULTILINE
+)
+#: What a line has that reads a file, and what one has that makes it.
+_READS = re.compile(
+    r"\b(?:open|(?:read|scan|load|genfrom|from|exists)\w*)\b\s*\(|\b(?:from|join)\s+['\"]",
+    re.IGNORECASE,
+)
+_MAKES = re.compile(
+    r"""["'][wax]b?\+?["']|write|to_|save|dump|copy|output|touch|retrieve|download""", re.IGNORECASE
 )
 #: Bytes of a file that are searched.
 _MOST_READ = 1_000_000
@@ -36,7 +46,11 @@ def find_missing_hint(
 ) -> str:
     """The hint, or "". `modules` are those of the run, in its order."""
     order = [*modules]
-    dependents = graph.reachable([module], graph.reverse(registry.before))
+    needs = {
+        one: (*registry.before.get(one, ()), *registry.ordering.get(one, ()))
+        for one in registry.order
+    }
+    dependents = graph.reachable([module], graph.reverse(needs))
     later = [
         registry.tools[one] for one in order[order.index(module) + 1 :] if one not in dependents
     ]
@@ -112,8 +126,9 @@ def _tell_later(tool: Tool, makers: list[Tool], verb: str, what: str, registry: 
 def _find_paths(message: str, root: str) -> list[str]:
     """What may be the path of the file that is missing, relative to the root."""
     found = []
-    for match in _QUOTED.finditer(message):
-        path = (match["quoted"] or match["last"]).strip()
+    # pyarrow's message is the path and nothing else.
+    texts = [match["quoted"] or match["last"] for match in _QUOTED.finditer(message)]
+    for path in map(str.strip, texts or [message.partition("\n")[0]]):
         if os.path.isabs(path):
             path = os.path.relpath(path, root)
         path = os.path.normpath(path).replace(os.sep, "/")
@@ -127,9 +142,14 @@ def _writes(path: str, flow: Dataflow) -> bool:
 
 
 def _names_file(path: str, text: str) -> bool:
-    """Whether the text has the path, or its last part where it is put together: `DATA / "raw.csv"`."""
-    name = re.escape(path.rpartition("/")[2])
-    return path in text or bool(re.search(rf"""["'/]{name}["']""", text))
+    """Whether the text has the path, or its last part where it is put together: `DATA / "raw.csv"`; and not only in
+    lines that read it."""
+    name = re.compile(rf"""["'/]{re.escape(path.rpartition("/")[2])}["']""")
+    return any(
+        (path in line or name.search(line))
+        and not (_READS.search(line) and not _MAKES.search(line))
+        for line in text.splitlines()
+    )
 
 
 def _names_table(text: str, table: str) -> bool:

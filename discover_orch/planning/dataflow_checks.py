@@ -38,13 +38,18 @@ def check_dataflow(registry: Registry) -> Iterator[Problem]:
         for module in registry.order
         for flow in (registry.flows[module],)
     }
+    needs = edges(flows)
     for (reader, writer), things in _reads_before_writes(registry, flows).items():
         first, second = registry.tools[reader], registry.tools[writer]
+        hint = f"let {second.name} run first, with AFTER or in an earlier stage"
+        if reader in graph.reachable([writer], needs):
+            hint = f"{second.name} uses what {first.name} makes and cannot run first: divide one of them"
+        elif reader in graph.reachable([writer], registry.before):
+            hint = f"turn round the AFTER that puts {second.name} after {first.name}"
         yield build_warning(
             "read-before-written",
             f"{first.name} reads {things[0]} before {second.name} writes it",
-            f"let {second.name} run first, with AFTER or in an earlier stage; "
-            f"ignore this if {first.name} is meant to read what the previous run left",
+            f"{hint}; ignore this if {first.name} is meant to read what the previous run left",
             first,
         )
     yield from _several_writers(registry, flows)

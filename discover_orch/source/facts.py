@@ -64,7 +64,8 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     """A top-level function, or one of another module that it is imported from.
 
     `is_readable` is False where its signature cannot be read, for example `run = partial(...)`. `yield_line` is 0
-    where a call runs the function and does not only make a generator.
+    where a call runs the function and does not only make a generator. `parses_line` is where it parses the command
+    line itself, else 0, and `parsed` the signature whose parameters would be the same options.
     """
 
     line: int
@@ -73,6 +74,8 @@ class RunFacts(Struct, frozen=True, kw_only=True, array_like=True):
     takes_extra: bool = False
     is_readable: bool = True
     yield_line: int = 0
+    parses_line: int = 0
+    parsed: str = ""
 
 
 class CheckFacts(Struct, frozen=True, kw_only=True, array_like=True):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import CHECK_PREFIXES, CONF_MODULE
 from discover_orch.model.errors import Problem
+from discover_orch.source.command_line import find_command_line
 from discover_orch.source.facts import (
     BrokenTool,
     CheckFacts,
@@ -110,6 +111,9 @@ def _read_tree(tree: ast.Module, module: str, path: str, lookup: Lookup) -> Modu
     run, function, miss, miss_line = _read_run(scope)
     if function is not None and not doc:
         doc = first_line(docstring_of(function.body))
+    if run is not None and function is not None:
+        line, signature = find_command_line(tree, function.name)
+        run = replace(run, parses_line=line, parsed=signature) if line else run
     stage = None
     binding = scope.last("STAGE")
     if binding is None:
