@@ -54,6 +54,8 @@ from discover_orch.state.flow_lock import FlowLock, LockedTool
 from discover_orch.state.journal import find_runs, timestamp
 from discover_orch.state.sealed_files import read_flows
 
+#: Why a tool runs that was fresh when the run began.
+_LATE = "what it uses changed during the run"
 NO_SUCCESS = "no success of its present code is recorded: run it once"
 
 
@@ -187,6 +189,7 @@ class RemainingWork:
         absent = [one for step in steps for one in plan.missing.get(step.tool.module, ())]
         if absent:
             raise UsageError(*absent)
+        known = {step.tool.module: step for step in steps}
         left_out = stale.union(settled)
         fresh = tuple(step.tool for step in plan.steps if step.tool.module not in left_out)
         unbound = {module for module, found in plan.missing.items() if found}
@@ -200,7 +203,11 @@ class RemainingWork:
             if steps
             else "",
             turns=Turns(self._status),
-            selected=tuple(one for one in plan.steps if one.tool.module not in unbound),
+            selected=tuple(
+                known.get(one.tool.module) or replace(one, reason=_LATE)
+                for one in plan.steps
+                if one.tool.module not in unbound
+            ),
         )
 
     def _may_end_fresh(self, freshness: Freshness, stale: Collection[str]) -> bool:

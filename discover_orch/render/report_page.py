@@ -6,6 +6,7 @@ Here are the head of the page, its parts, and what they are made of; `report_too
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from discover_orch.model.conventions import ALL_STAGES
@@ -152,7 +153,7 @@ def _run_facts(record: RunRecord) -> Html:
         "Started": time_text(record.started, has_seconds=True),
         "Targets": words + (" (watch)" if record.kind == "watch" else ""),
         "Resumes": f"run {record.resumes}" if record.resumes else "",
-        "Checks": "did not run (--no-checks)" if record.is_unchecked else "",
+        "Checks": "did not run (--no-checks)" if record.is_unchecked else _checks(record),
         "Workers": str(record.workers) if record.workers > 1 else "",
         "Database": f"{record.database} ({record.database_origin})" if record.database else "",
         "Versions": " · ".join(filter(None, versions)),
@@ -160,6 +161,13 @@ def _run_facts(record: RunRecord) -> Html:
         "Parameters": params_html(given),
     }
     return facts_html(rows, "facts")
+
+
+def _checks(record: RunRecord) -> str:
+    """`3 passed, 1 warned`."""
+    return counts_text(
+        Counter(check.status for tool in record.tools for check in tool.checks), Style()
+    )
 
 
 def _build_tools(

@@ -71,7 +71,10 @@ def results_html(
             names = named[:MOST_NAMES] + ([f"and {more:,} more"] if more > 0 else [])
             shown.append(h("p", join(names, ", ")))
         if shown:
-            heading = h("h3", tool.link, " ", h("small", record.step.doc))
+            doc = record.step.doc
+            if record.status == "fresh":
+                doc = "fresh, made by an earlier run" + (f": {doc}" if doc else "")
+            heading = h("h3", tool.link, " ", h("small", doc))
             parts.append(h("article", heading, *shown))
     if not parts:
         return NOTHING

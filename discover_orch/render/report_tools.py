@@ -252,8 +252,12 @@ def _more(tool: ReportTool, usual: float) -> Html:
         "About": record.step.doc,
         "Error": failure_line(record.error, LONGEST_ERROR) if record.error else "",
         "Blocked by": record.blocked_by,
-        "Why": record.step.reason,
+        "Why": record.step.reason if record.status != "fresh" else "",
         "Waited for": tool.waited_for,
+        "Checks": join(
+            [f"{check.name} {status_word(check.status)}" for check in record.checks[:MOST_SHOWN]],
+            BREAK,
+        ),
         "Attempts": join(map(_attempt, attempts), BREAK),
         "Parameters": params_html(record.step.arguments),
         "Reads": _used(tool.reads),

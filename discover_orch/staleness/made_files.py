@@ -58,8 +58,13 @@ class MadeFile(Struct, frozen=True, kw_only=True):
 
 
 def read_made_files(root: str, record: RunRecord) -> dict[str, tuple[MadeFile, ...]]:
-    """By module, of the tools that have passed in this run, in the order of the page; of items the last ones."""
-    tools = [tool for tool in record.tools if tool.status == "passed" and _has_written(tool)]
+    """By module, of the tools that have passed in this run or were fresh, in the order of the page; of items the last
+    ones."""
+    tools = [
+        tool
+        for tool in record.tools
+        if tool.status == "fresh" or (tool.status == "passed" and _has_written(tool))
+    ]
     last = {*last_items((tool.module for tool in tools), MOST_OF_ITEMS)}
     tools = [tool for tool in tools if tool.module in last]
     reader = _Reader(root, record) if tools else None
@@ -87,13 +92,15 @@ class _Reader:
             is_file = key.startswith("file:") and write.mark not in (ABSENT, EXISTS)
             if not is_file or write.version == DATABASE:
                 continue
-            if run_of(write.seq) == self._run or path in tool.data.files_written:
+            is_fresh = tool.status == "fresh"  # what it made is of an earlier run
+            if is_fresh or run_of(write.seq) == self._run or path in tool.data.files_written:
                 change = self._find_change(tool, key, write)
                 yield MadeFile(path=path, change=change) if change else self._read(path)
 
     def _find_change(self, tool: ToolRecord, key: Key, write: Write) -> str:
         """What became of the file since the tool wrote it in this run."""
-        if (run := run_of(write.seq)) != self._run:
+        run = run_of(write.seq)
+        if run > self._run or (run < self._run and tool.status != "fresh"):
             return f"replaced by run {run}"
         versions = Versions(self._root)
         mark = versions.mark(key)
@@ -106,7 +113,7 @@ class _Reader:
         if last is None or last.module == tool.module:
             return "changed since"
         run = run_of(last.write.seq)
-        return f"replaced by {f'run {run}' if run != self._run else self._names[last.module]}"
+        return f"replaced by {f'run {run}' if run > self._run else self._names[last.module]}"
 
     def _read(self, path: str) -> MadeFile:
         """The file, with what is shown of it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
@@ -43,8 +43,8 @@ class PackedLog(Struct, frozen=True, kw_only=True):
 
 class ReportSource(Struct, frozen=True, kw_only=True):
     """`earlier` has by module the ends of its latest successes before this run, oldest first; `used` what each tool
-    read and wrote then; `tables` those that each tool of the run wrote; `logs` those of the tools that printed
-    something."""
+    read and wrote then; `tables` those that each tool of the run wrote, or had written where it was fresh; `logs`
+    those of the tools that printed something."""
 
     record: RunRecord
     earlier: Mapping[str, Sequence[ToolEnd]]
@@ -71,16 +71,37 @@ def read_report_source(root: str, record: RunRecord) -> ReportSource:
 
 
 def _read_tables(root: str, record: RunRecord) -> Mapping[str, Sequence[TableHead]]:
-    """Of the tools that have passed: where the run is one transaction, it may have been rolled back later."""
+    """Of the tools that have passed: where the run is one transaction, it may have been rolled back later. Of those
+    that were fresh, as their latest success left them."""
     passed = {tool.module for tool in record.tools if tool.status == "passed"}
-    found = {}
-    for line in read_lines(root, record.run):
+    found = _find_tables(read_lines(root, record.run), passed)
+    fresh = {tool.module for tool in record.tools if tool.status == "fresh"}
+    for run in _earlier_runs(root, record) if fresh else ():
+        lines = read_lines(root, run)
+        ended = {end.module for end in read_ends(lines) if end.status == "passed"} & fresh
+        found.update(_find_tables(lines, ended))
+        fresh -= ended
+        if not fresh:
+            break
+    return found
+
+
+def _find_tables(
+    lines: Sequence[bytes], modules: Collection[str]
+) -> dict[str, Sequence[TableHead]]:
+    """Those that these tools made, by the lines of one journal."""
+    found: dict[str, Sequence[TableHead]] = {}
+    for line in lines:
         if line.startswith(_TABLES):
             with suppress(ValueError, RecursionError):  # a damaged line
                 made: TablesMade = decode(line, TablesMade)
-                if made.module in passed:
+                if made.module in modules:
                     found[made.module] = made.tables
     return found
+
+
+def _earlier_runs(root: str, record: RunRecord) -> list[str]:
+    return [run for run in find_runs(root) if int(run) < int(record.run)][:READ_RUNS]
 
 
 def _find_used(
@@ -106,7 +127,7 @@ def _find_used(
 
 def _read_earlier(root: str, record: RunRecord) -> Mapping[str, Sequence[ToolEnd]]:
     """The latest successes of its tools before this run, oldest first; of one that did not start at least one."""
-    runs = [run for run in find_runs(root) if int(run) < int(record.run)][:READ_RUNS]
+    runs = _earlier_runs(root, record)
     found: dict[str, list[ToolEnd]] = {tool.module: [] for tool in record.tools}
     needed = {tool.module: SHOWN_RUNS if tool.has_started else 1 for tool in record.tools}
     open_count = len(found)

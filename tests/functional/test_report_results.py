@@ -59,6 +59,50 @@ def read_page(orch: Orch, run: str = "") -> str:
     return results_of(answer.out)
 
 
+def test_the_page_of_a_changed_run_has_what_fresh_tools_had_made(
+    project: Project, orch: Orch
+) -> None:
+    root = project(
+        {
+            "src/load.py": """
+                STAGE = "ingest"
+                def run(conn):
+                    conn.execute("DROP TABLE IF EXISTS birds")
+                    conn.execute("CREATE TABLE birds (name)")
+                    conn.execute("INSERT INTO birds VALUES ('Adelie')")
+                    open("notes.md", "w").write("one bird")
+                def check_names(conn):
+                    return conn.execute("SELECT * FROM birds WHERE name IS NULL")
+                """,
+            "src/draw.py": """
+                STAGE = "render"
+                def run(*, word: str = "one"):
+                    open("page.md", "w").write(word)
+                def warn_always(): return False
+                """,
+            "orch.toml": "stages = ['ingest', 'render']\n",
+        }
+    )
+    assert orch("run", "-q").code == 0
+    assert orch("run", "-q", "--changed", "--word", "two").code == 0
+    answer = orch("report", "2", "-o", "-")
+    shown = text_of(results_of(answer.out))
+    assert "4 results of 2 tools" not in shown
+    assert "3 results of 2 tools" in shown
+    assert "load fresh, made by an earlier run" in shown
+    assert "one bird" in shown
+    assert "Adelie" in shown
+    assert "replaced by" not in shown
+    assert "all tools were selected" not in answer.out
+    assert "Checks 1 warned" in text_of(answer.out)
+    assert "Checks 1 passed, 1 warned" in text_of(orch("report", "1", "-o", "-").out).replace(
+        "1 warned, 1 passed", "1 passed, 1 warned"
+    )
+    assert "check_names passed" in text_of(orch("report", "1", "-o", "-").out)
+    (root / "notes.md").write_text("by hand")
+    assert "notes.md (changed since)" in text_of(results_of(orch("report", "2", "-o", "-").out))
+
+
 def test_the_page_shows_the_files_that_a_tool_made(project: Project, orch: Orch) -> None:
     project({"src/draw.py": DRAW, "orch.toml": ""})
     assert orch("run", env={"MY_TOKEN": SECRET}).code == 0
