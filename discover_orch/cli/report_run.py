@@ -82,8 +82,8 @@ class RunOutputs:
         )
 
     def end(self) -> None:
-        """Writes the files, shows the run on GitHub, and calls the command if the run failed. A run that was
-        interrupted, or whose output was closed, has not failed."""
+        """Writes the files, shows the run on GitHub, and calls the command if the run failed. One that was terminated
+        has: a scheduler gave it up. One that the user interrupted, or whose output was closed, has not."""
         record = self._record or read_run(self.lines, lambda *_: False)
         if record is None:
             return
@@ -91,7 +91,8 @@ class RunOutputs:
             self._write(option, path, format_text(option, record, self._root))
         if is_on_github():
             self._show_on_github(record)
-        has_failed = 0 < (record.exit_code or 0) < ExitCode.HANGUP
+        code = record.exit_code or 0
+        has_failed = 0 < code < ExitCode.HANGUP or code == ExitCode.TERMINATED
         if self._on_failure is not None and has_failed:
             run = to_builtins(build_run(record))
             summary = {"version": 1, "root": self._root, **run}

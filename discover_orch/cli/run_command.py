@@ -42,6 +42,7 @@ from discover_orch.planning.plan import Plan
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.render.plan import build_plan_document, plan_text, settings_text
 from discover_orch.render.problems import first_few
+from discover_orch.state.journal import find_runs, has_ended, read_record
 
 if TYPE_CHECKING:
     from discover_orch.cli.report_run import RunOutputs
@@ -163,12 +164,34 @@ def _run(
 ) -> int:
     if reports is not None:
         reports.check()
+    context.console.problems(_find_killed(ready))
     if not ready.plan.steps:
         return show_nothing_left(context, ready.plan, reports, as_json=shown.as_json)
     from discover_orch.cli.show_run import run_and_show
 
     resume = _find_resume(context, ready.plan, ready.request.database)
     return run_and_show(context, ready, shown, resume, reports)
+
+
+def _find_killed(ready: ReadyRun) -> tuple[Problem, ...]:
+    """That the run before this one was killed, which could not say so itself. A resumed run says it otherwise."""
+    root = ready.view.project.root
+    latest = next(iter(find_runs(root)), "")
+    if not latest or ready.request.resume is not None or has_ended(root, latest):
+        return ()
+    record = read_record(root, latest)
+    if record is None or record.status != "killed":
+        return ()
+    # The database may have said meanwhile how they ended.
+    names = [
+        one.name
+        for one in record.tools
+        if one.status == "unknown" or (one.error and one.error.kind == "crash")
+    ]
+    running = f" while {listed(names)} ran" if names else ""
+    message = f"run {latest} was killed{running}"
+    hint = f"orch history {latest} shows it"
+    return (Problem(code="killed-run", message=message, hint=hint, severity="warning"),)
 
 
 def _with_options(

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.conftest import Project
+from tests.conftest import Orch, Project
 from tests.support.formats import read_junit, read_lineage, read_trace
 from tests.support.project_builder import clean_environment
 from tests.support.running import DEADLINE, running
@@ -54,7 +54,21 @@ def test_files_are_complete_after_a_signal(project: Project, number: signal.Sign
     ]
     events = read_lineage((root / "x.jsonl").read_text("utf-8"))
     assert [one["eventType"] for one in events[-2:]] == ["ABORT", "ABORT"]
-    assert not (root / "called").exists()
+    # A scheduler that ends a run has given it up; who presses Ctrl-C knows it.
+    assert (root / "called").exists() == (number == signal.SIGTERM)
+
+
+def test_the_next_run_names_the_one_that_was_killed(project: Project, orch: Orch) -> None:
+    """It could not call anything itself."""
+    root = project(FILES)
+    with running(root, "run") as process:
+        process.wait_for("holding")
+        process.send(signal.SIGKILL)
+        process.wait()
+    said = "warning: run 1 was killed while b ran\n  hint: orch history 1 shows it"
+    assert said not in orch("run", "-n", "c").err
+    assert said in orch("run", "c").err
+    assert said not in orch("run", "c").err
 
 
 def test_files_are_complete_after_the_reader_of_the_output_has_gone(project: Project) -> None:
