@@ -134,8 +134,8 @@ def _read_argument(
 
 
 def _shown_default(kind: ParamType, texts: tuple[str, ...]) -> object:
-    """The default that JSON shows for these texts: those of paths and Enum members."""
-    if not texts or (kind.base != Scalar(kind="path") and not isinstance(kind.base, EnumChoice)):
+    """The default that JSON shows for these texts."""
+    if not texts:
         return None
     return list(texts) if kind.many else texts[0]
 
@@ -172,11 +172,34 @@ def _typed_text(node: ast.expr, base: object, names: ModuleScope) -> str | None:
             ),
         ) if names.outside(node.func) == "datetime.date":
             return f"{year:04}-{month:02}-{day:02}"
+        case Scalar(kind="datetime"), ast.Call(args=args, keywords=[]) if (
+            names.outside(node.func) == "datetime.datetime"
+        ):
+            return _read_time(args)
+        case (
+            Scalar(kind="decimal" | "uuid"),
+            ast.Call(args=[ast.Constant(value=str() | int() as value)], keywords=[]),
+        ) if names.outside(node.func) in ("decimal.Decimal", "uuid.UUID"):
+            return str(value)
         case EnumChoice(module=module, name=name), ast.Attribute():
             with contextlib.suppress(Unreadable):
                 match names.find(node):
                     case Member(enum=enum, name=member) if _name_enum(enum) == (module, name):
                         return base.text_of(member)
+    return None
+
+
+def _read_time(args: list[ast.expr]) -> str | None:
+    """`2024-01-31T12:00:00` for `2024, 1, 31, 12`."""
+    from datetime import datetime  # only where a default is a time
+
+    values = [one.value for one in args if isinstance(one, ast.Constant)]
+    numbers = [one for one in values if isinstance(one, int)]
+    if len(numbers) != len(args) or len(numbers) not in range(3, 8):
+        return None
+    with contextlib.suppress(ValueError):
+        year, month, day, hour, minute, second, micro = [*numbers, 0, 0, 0, 0][:7]
+        return datetime(year, month, day, hour, minute, second, micro).isoformat()
     return None
 
 
