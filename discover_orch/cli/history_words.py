@@ -9,7 +9,6 @@ from discover_orch.cli.item_options import check_options
 from discover_orch.model.errors import (
     UsageError,
     did_you_mean,
-    nearest,
 )
 from discover_orch.model.items import has_values, quoted, tool_name, tool_of
 from discover_orch.state.journal import (
@@ -37,9 +36,7 @@ def find_record(root: str, run: str | None) -> RunRecord:
     if len(kept) == 1:
         hint = f"the only recorded run is {kept[0]}"
     else:
-        close = nearest(run, kept)
-        meant = f"did you mean {close}? " if close else ""
-        hint = f"{meant}orch history lists the recorded runs, {kept[-1]} to {kept[0]}"
+        hint = f"orch history lists the recorded runs, {kept[-1]} to {kept[0]}"
     message = f'"{run}" is not the number of a run'
     if run.isdecimal():
         message = f"run {run} does not exist"

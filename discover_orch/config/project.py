@@ -74,7 +74,7 @@ class Project(Struct, frozen=True, kw_only=True):
     env_params: Mapping[str, ParamValue] = field(default_factory=dict)
     report: bool = False
     strict: bool = False
-    keep_runs: int = 100
+    keep_runs: int | str = 100
     watch: Mapping[str, object] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 

@@ -49,6 +49,15 @@ FOLDERS = Kind(
 TEXT = Kind(str, "a string", '"..."')
 FLAG = Kind(bool, "true or false", "true")
 COUNT = Kind(Annotated[int, Meta(ge=0, le=_LARGEST)], "a whole number, 0 or more", "1")
+KEPT = Kind(
+    Annotated[int, Meta(ge=0, le=_LARGEST)]
+    | Annotated[
+        str, Meta(pattern=r"\A([1-9][0-9]{0,8}[dh]|[0-9]{1,18})\Z")
+    ],  # a variable is a text
+    "a whole number, 0 or more, or an age",
+    '"90d"',
+    "90d",
+)
 POSITIVE = Kind(Annotated[int, Meta(ge=1, le=_LARGEST)], "a whole number, 1 or more", "1")
 SECONDS = Kind(Annotated[float, Meta(ge=0, le=_LARGEST)], "a number, 0 or more", "0.5")
 

@@ -17,6 +17,7 @@ from discover_orch.config.setting_values import (
     COUNT,
     FLAG,
     FOLDERS,
+    KEPT,
     POSITIVE,
     SECONDS,
     TEXT,
@@ -233,7 +234,9 @@ KEYS: Mapping[str, Setting] = {
     ),
     "report": Setting(FLAG, "write the report page after each `orch run`, and print its path"),
     "strict": Setting(FLAG, "treat warnings as errors"),
-    "keep_runs": Setting(COUNT, "how many runs the history keeps"),
+    "keep_runs": Setting(
+        KEPT, 'how many runs the history keeps, or for how long: `"90d"`, `"12h"`'
+    ),
     "watch": Setting(
         table_of({key: one.kind for key, one in WATCH.items()}), "settings of `orch watch`, below"
     ),

@@ -397,7 +397,7 @@ class Recorder:
 
     def _finish(self) -> list[Problem]:
         found = [*self.tools.overlaps.find_conflicts(self._plan.tools), *self._save()]
-        prune(self._project.root, self._project.keep_runs, self.run)
+        prune(self._project.root, self._project.keep_runs, self.run, time.time())
         return found
 
 
@@ -438,11 +438,22 @@ def _record_step(step: Step, code: Mapping[str, str], *, is_recorded: bool) -> R
             if not (bound.is_secret or bound.param.name in step.tool.item.values)
         },
         item=step.tool.item.values,
+        defaults=_find_defaults(step),
         extra={name: text for name, text in step.extra.items() if name not in secret},
         secrets=(*(bound.param.name for bound in step.arguments if bound.is_secret), *secret),
         code=hash_meanings(code),
         is_recorded=is_recorded,
     )
+
+
+def _find_defaults(step: Step) -> dict[str, str]:
+    """What the parameters are that were not given, as one would type it; a secret is masked."""
+    given = {bound.param.name for bound in step.arguments} | step.tool.item.values.keys()
+    return {
+        param.name: param.shown_default
+        for param in step.tool.params
+        if param.name not in given and param.default_source not in (None, "None")
+    }
 
 
 def records_success(tool: Tool, registry: Registry) -> bool:

@@ -47,6 +47,8 @@ _INPUT_NAMES = {
 
 #: The origin of the values of an item.
 ITEM = "item"
+#: The origin of a default.
+DEFAULT = "default"
 
 
 def build_run(record: RunRecord) -> Run:
@@ -236,23 +238,28 @@ def _writer(version: str | None) -> str:
 def build_tool_run(record: RunRecord, tool: ToolRecord) -> ToolRun:
     """The run of one tool as users get it."""
     own = {name: Value(value=text, origin=ITEM) for name, text in tool.step.item.items()}
-    params = {**own, **_build_values(tool.step.arguments)}
+    defaults = {
+        name: Value(value=text, origin=DEFAULT) for name, text in tool.step.defaults.items()
+    }
+    params = {**own, **_build_values(tool.step.arguments), **defaults}
     return copied(ToolRun, tool, run=record.run, started=record.started, params=params)
 
 
 def metrics_text(rows: Sequence[ToolRun], style: Style) -> str:
-    """A table of the runs of one tool, with its parameters and its metrics."""
+    """A table of the runs of one tool, with its metrics and with those parameters that were given in one of them."""
     rows = shown(rows)
-    params = [*dict.fromkeys(name for row in rows for name in row.params)]
+    given = [name for row in rows for name, one in row.params.items() if one.origin != DEFAULT]
+    params = [*dict.fromkeys(given)]
     metrics = [*dict.fromkeys(name for row in rows for name in row.metrics)]
-    titles = ("run", "started", "status", "duration", *params, *metrics, "")
+    flags = ["--" + name.replace("_", "-") for name in params]
+    titles = ("run", "started", "status", "duration", *flags, *metrics, "")
     lines = [
         (
             row.run,
             time_text(row.started),
             status_word(row.status),
             duration(row.duration),
-            *(row.params[one].shown if one in row.params else "default" for one in params),
+            *(row.params[one].shown if one in row.params else DEFAULT for one in params),
             *(str(row.metrics.get(name, "")) for name in metrics),
             "",
         )

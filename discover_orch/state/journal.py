@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 UNRECORDED = "unrecorded"
 RUNS = "runs"
 EVENTS = "events.jsonl"
+#: The units of an age.
+_SECONDS = {"d": 86400, "h": 3600}
 LOGS = "logs"
 REPORT = "report.html"
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -147,9 +149,16 @@ def begin_run(root: str, floor: int = 0, keep: Callable[[bytes], object] | None 
         return Journal(str(run), None, _lost(error), keep=keep)
 
 
-def prune(root: str, keep: int, current: str = "") -> None:
-    """Removes all runs but the newest `keep` and `current`. What cannot be removed stays."""
-    for run in find_runs(root)[max(keep, 0) :]:
+def prune(root: str, keep: int | str, current: str = "", now: float = 0.0) -> None:
+    """Removes all runs but `current` and the newest `keep`, or those that ended in this time before `now`, as `90d`.
+    What cannot be removed stays."""
+    runs = find_runs(root)
+    if isinstance(keep, str) and keep[-1] in _SECONDS:
+        begin = now - int(keep[:-1]) * _SECONDS[keep[-1]]
+        old = [run for run in runs if _last_written(root, run) < begin]
+    else:
+        old = runs[max(int(keep), 0) :]
+    for run in old:
         if run == current:
             continue
         folder = _run_folder(root, run)
@@ -159,6 +168,14 @@ def prune(root: str, keep: int, current: str = "") -> None:
             _empty(inner)
             with contextlib.suppress(OSError):
                 os.rmdir(inner)
+
+
+def _last_written(root: str, run: str) -> float:
+    """In seconds since 1970; 0 where the run has no journal."""
+    try:
+        return os.stat(os.path.join(_run_folder(root, run), EVENTS)).st_mtime
+    except OSError:
+        return 0.0
 
 
 def find_runs(root: str) -> list[str]:

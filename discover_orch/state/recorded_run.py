@@ -36,8 +36,8 @@ from discover_orch.model.tool_events import (
 class RecordedStep(Struct, frozen=True, kw_only=True):
     """A step of the plan: `reason` is why it was to run, `after` the modules before it. `doc` is the tool's
     description. `secrets` are parameters whose value was not written; `code` is a hash of the tool's code, "" where
-    that is not known. `item` has the values of its item, which are not among `params`. `is_recorded`: if it writes to
-    the database, its success is recorded there."""
+    that is not known. `item` has the values of its item, which are not among `params`; `defaults` are those of the
+    parameters that were not given. `is_recorded`: if it writes to the database, its success is recorded there."""
 
     module: str
     name: str
@@ -52,6 +52,7 @@ class RecordedStep(Struct, frozen=True, kw_only=True):
     code: str = ""
     is_recorded: bool = False
     item: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def place(self) -> str:

@@ -13,6 +13,9 @@ from discover_orch.state.recorded_run import RunRecord, ToolRecord
 
 T = TypeVar("T")
 
+#: Only these have metrics: a tool that was fresh or failed has lost none.
+_SUCCEEDED = frozenset({"passed", "done"})
+
 #: What a key of `ToolRecord.versions` begins with.
 _KINDS = frozenset({"file", "folder", "glob", "table", "env", "package", "python", "others"})
 #: Kinds whose versions mean something to a reader.
@@ -129,7 +132,9 @@ def _compare_tool(old: ToolRecord, new: ToolRecord, runs: tuple[str, str]) -> To
         inputs=_input_changes(old.versions, new.versions, *runs)
         if old.versions and new.versions
         else (),
-        metrics=_value_changes(old.metrics, new.metrics),
+        metrics=_value_changes(old.metrics, new.metrics)
+        if _SUCCEEDED.issuperset((old.status, new.status))
+        else (),
     )
 
 
