@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 import click
 from msgspec.structs import replace
@@ -20,9 +19,8 @@ from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
 from discover_orch.planning.remaining_work import RemainingWork
-from discover_orch.render.graph import build_graph, graph_text
+from discover_orch.render.graph import Graph, build_graph, graph_text
 from discover_orch.render.style import one_line
-from discover_orch.staleness.reason_sentences import Freshness
 from discover_orch.state.sealed_files import FOLDER
 
 FORMATS = ("text", "mermaid", "dot", "json", "svg")
@@ -82,14 +80,21 @@ def command(
         if kind == "json":
             console.json({"stages": ()})
         raise
-    freshness = RemainingWork(view, GivenParams(folder=view.folder)).freshness()
+    work = RemainingWork(view, GivenParams(folder=view.folder))
+    freshness = work.freshness()
+
+    def is_there(path: str) -> bool:
+        return work.is_there(f"file:{path}")
+
     if kind in ("text", "json"):
-        graph, style = build_graph(view.registry, chosen, freshness), console.out_style
+        graph, style = build_graph(view.registry, chosen, freshness, is_there), console.out_style
         style = style if file is None else replace(style, colour=False)
         text = document_text({"stages": graph})
         text = text if kind == "json" else graph_text(graph, style, verbose=verbose)
     else:
-        text = _render(view, chosen, freshness, kind)
+        text = _render(
+            view, build_graph(view.registry, view.registry.tools, freshness, is_there), chosen, kind
+        )
     if not view.registry.tools and kind != "json":
         return console.report((*view.errors, *view.warnings), view.no_tools)
     if file is None and not opens:
@@ -122,11 +127,10 @@ def _format(kind: str | None, file: str | None, *, opens: bool, as_json: bool) -
 
 def _render(
     view: ProjectView,
+    graph: Graph,
     chosen: frozenset[str],
-    freshness: Mapping[str, Freshness],
     kind: str,
 ) -> str:
-    graph = build_graph(view.registry, view.registry.tools, freshness)
     selected = chosen if len(chosen) < len(view.registry.order) else None
     if kind == "svg":
         from discover_orch.render.graph_svg import graph_svg

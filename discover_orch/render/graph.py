@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow, merge_flows
@@ -21,15 +21,22 @@ STATES = ("failed", "unknown", "stale", "never", "fresh")
 Graph = tuple[GraphStage, ...]
 
 
+#: Whether a file is there now.
+IsThere = Callable[[str], bool]
+
+
 def build_graph(
-    registry: Registry, chosen: Collection[str], freshness: Mapping[str, Freshness]
+    registry: Registry,
+    chosen: Collection[str],
+    freshness: Mapping[str, Freshness],
+    is_there: IsThere = lambda _: True,
 ) -> Graph:
     """The stages that have some of the chosen tools, with these. A tool with items is one, as its worst item is."""
     stages, wanted = [], {*map(tool_of, chosen)}
     for stage in registry.by_tool.stages:
         modules = [module for module in stage.tools if module in wanted]
         if modules:
-            tools = tuple(_tool(registry, module, freshness) for module in modules)
+            tools = tuple(_tool(registry, module, freshness, is_there) for module in modules)
             stages.append(GraphStage(name=stage.name, tools=tools))
     return tuple(stages)
 
@@ -99,7 +106,23 @@ def _flow_of(registry: Registry, module: str) -> Dataflow:
     return merge_flows(steps, tool_of)[module] if steps else registry.by_tool.flows[module]
 
 
-def _tool(registry: Registry, module: str, freshness: Mapping[str, Freshness]) -> GraphTool:
+def present_files(files: Sequence[str], is_there: IsThere) -> Sequence[str]:
+    """Of many files of one kind those that are there now, if any is: earlier runs used others, which are gone."""
+    if len(files) <= MOST_ALIKE:
+        return files
+    kinds: dict[str, list[str]] = {}
+    for path in files:
+        kinds.setdefault(pattern_of(path), []).append(path)
+    gone: set[str] = set()
+    for paths in kinds.values():
+        absent = [path for path in paths if not is_there(path)] if len(paths) > MOST_ALIKE else []
+        gone.update(absent if len(absent) < len(paths) else ())
+    return [path for path in files if path not in gone]
+
+
+def _tool(
+    registry: Registry, module: str, freshness: Mapping[str, Freshness], is_there: IsThere
+) -> GraphTool:
     whole = registry.by_tool
     tool, flow = whole.tools[module], _flow_of(registry, module)
     before = dict.fromkeys((*whole.before.get(module, ()), *whole.flow.get(module, ())))
@@ -117,8 +140,8 @@ def _tool(registry: Registry, module: str, freshness: Mapping[str, Freshness]) -
         after=tuple(registry.display(other) for other in before),
         inputs=tool.inputs,
         outputs=tool.outputs,
-        reads=list_used(files, flow.tables_read),
-        writes=list_used(flow.files_written, flow.tables_written),
+        reads=list_used(present_files(files, is_there), flow.tables_read),
+        writes=list_used(present_files(flow.files_written, is_there), flow.tables_written),
         state=now.state,
         reasons=now.sentences,
     )

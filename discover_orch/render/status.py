@@ -21,7 +21,7 @@ from discover_orch.model.items import FilePattern, Item, item_text, noun_of, too
 from discover_orch.model.table_keys import read_rows
 from discover_orch.model.tool import Tool
 from discover_orch.planning.remaining_work import RemainingWork
-from discover_orch.render.graph import STATES, few, folded_files, used_texts
+from discover_orch.render.graph import STATES, few, folded_files, present_files, used_texts
 from discover_orch.render.plan import more_reasons, state_word
 from discover_orch.render.style import (
     Style,
@@ -54,6 +54,10 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
         readers = tuple(map(registry.display, one.readers))
         left_over.setdefault(one.module, []).append(UsedLeftOver(**one.used, read_by=readers))
     found = []
+
+    def is_there(path: str) -> bool:
+        return left.is_there(f"file:{path}")
+
     for module in registry.order:
         if module not in chosen:
             continue
@@ -73,8 +77,8 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
                 failed=now.last_ending == "failed",
                 unknown=now.last_ending == "unknown",
                 reasons=now.sentences,
-                reads=list_used(flow.files_read, flow.tables_read),
-                writes=list_used(flow.files_written, flow.tables_written),
+                reads=list_used(present_files(flow.files_read, is_there), flow.tables_read),
+                writes=list_used(present_files(flow.files_written, is_there), flow.tables_written),
                 also_reads=also_reads,
                 also_writes=also_writes,
                 lists=flow.folders,

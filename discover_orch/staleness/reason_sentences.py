@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 
 from msgspec import Struct
 
@@ -359,11 +360,16 @@ def _span(seconds: float) -> str:
 
 
 def find_upstream_reasons(
-    registry: Registry, below: Collection[str], wanted: Iterable[str], whole: Collection[str]
+    registry: Registry,
+    below: Collection[str],
+    wanted: Iterable[str],
+    whole: Collection[str],
+    is_there: Callable[[str], bool],
 ) -> dict[str, str]:
     """For each of the tools that are stale only because of others a sentence, which names the nearest stale tool
     upstream; where none is known, one that may be upstream since its writes, or the reads of the tool, are not known.
-    `below` are all tools downstream of a stale one; `whole` are those whose reads were all seen."""
+    `below` are all tools downstream of a stale one; `whole` are those whose reads were all seen; `is_there` says
+    whether a file is there now."""
     line = [module for module in registry.order if module in below]
     unsure = [module for module in line if not registry.flows[module].has_writes]
 
@@ -375,11 +381,14 @@ def find_upstream_reasons(
                 written, name = registry.flows[other], registry.display(other)
                 # What it reads says more than what both write.
                 tables = (*flow.tables_read, *flow.tables_written)
-                table = _shared(tables, written.tables_written)
+                shared = [f"table {one}" for one in _shared(tables, written.tables_written)][:2]
                 made = (one for one in flow.files_written if one not in flow.appended)
                 files = (*flow.files_read, *made)  # no log that both add to
-                shared = f"table {table}" if table else _shared(files, written.files_written)
-                return f"upstream {name} is stale" + (f" ({shared})" if shared else "")
+                found = _shared(files, written.files_written)
+                shared += [*islice(filter(is_there, found), 2)] or found[:2]
+                # Which of several the stale tool will change is not known yet.
+                more = " and others" if len(shared) > 1 else ""
+                return f"upstream {name} is stale" + (f" ({shared[0]}{more})" if shared else "")
         name = registry.display((unsure if flow.has_reads and unsure else line)[0])
         if flow.has_reads:
             unseen = f"the writes of {name} are not known"
@@ -392,6 +401,6 @@ def find_upstream_reasons(
     return {module: reason(module) for module in wanted}
 
 
-def _shared(reads: Iterable[str], writes: Iterable[str]) -> str:
+def _shared(reads: Iterable[str], writes: Iterable[str]) -> list[str]:
     written = frozenset(writes)
-    return next((one for one in reads if one in written), "")
+    return [*dict.fromkeys(one for one in reads if one in written)]

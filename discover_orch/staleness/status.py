@@ -42,7 +42,7 @@ from discover_orch.staleness.rule import (
     find_passed_on,
     find_unlike,
 )
-from discover_orch.staleness.tool_result import FILES, SETTLED, Key, ToolResult, keys_of
+from discover_orch.staleness.tool_result import ABSENT, FILES, SETTLED, Key, ToolResult, keys_of
 from discover_orch.staleness.writers import GONE, Writers
 
 #: Ends of a last run after which it is unknown what the tool has written.
@@ -310,6 +310,9 @@ class Status:
         below, rebuilt = self._spread(seeds)
         return below | rebuilt
 
+    def _is_there(self, path: str) -> bool:
+        return self._present.mark(f"file:{path}") != ABSENT
+
     def _spread(self, seeds: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The seeds and what is downstream of them, and the tools that must make anew what these need."""
         below: dict[str, str] = dict.fromkeys(seeds, "")
@@ -321,7 +324,7 @@ class Status:
             found = self._registry.downstream((*below, *rebuilt), whole)
             known = below.keys() | rebuilt.keys()
             new = [one for one in self._registry.order if one in found and one not in known]
-            added = find_upstream_reasons(self._registry, found, new, whole)
+            added = find_upstream_reasons(self._registry, found, new, whole, self._is_there)
             below |= added
             above: dict[str, str] = {}
             for module in self._registry.order:
