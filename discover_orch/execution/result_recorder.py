@@ -22,6 +22,7 @@ from discover_orch.execution.remembered_results import ResultRecord, find_used_v
 from discover_orch.execution.removed_files import RemovedFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
+from discover_orch.model.items import tool_of
 from discover_orch.model.observation import WRITTEN, Observation, Use
 from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.table_keys import table_key, table_name
@@ -127,9 +128,16 @@ class ResultRecorder:
         return self._plan.turns is None or self._plan.turns.is_needed(module)
 
     def has_known_flow(self, tool: Tool) -> bool:
-        """Whether a success of its present code was observed completely."""
+        """Whether a success of its present code was observed completely; before the first one here, whether
+        `orch.lock` says so."""
         success = self._results.find(tool.module).success
-        if success is None or not success.is_whole:
+        if success is None:
+            registry = self._registry
+            if tool_of(tool.module) not in registry.lock or tool.module in registry.observed:
+                return False
+            flow = registry.flows[tool.module]
+            return not (flow.is_unclear or flow.gaps)
+        if not success.is_whole:
             return False
         self._update_code()
         return self._current.is_of_present_code(tool, success, self._code)
