@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from discover_orch.model.errors import Location, Problem
 
@@ -17,6 +17,8 @@ from discover_orch.model.errors import Location, Problem
 CONNECTIONS = frozenset({"conn", "connection", "con", "db", "database", "cnx"})
 #: Modules and functions whose calls start a step that their argument names.
 _STARTERS = ("subprocess", "os.system", "os.popen", "runpy", "exec")
+#: Calls that give what their argument names.
+_LOOKUPS = ("import_module", "getattr", "__import__", "globals")
 #: Calls that change nothing that a tool could see. The first part of the name is enough.
 _HARMLESS = frozenset(
     {"log", "logger", "logging", "LOG", "LOGGER", "argparse", "traceback", "time", "datetime"}
@@ -27,6 +29,7 @@ _METHODS = frozenset(
 )
 _NOT_HARMLESS = frozenset({"logging.basicConfig", "logging.config.dictConfig", "time.sleep"})
 _KEYWORDS = frozenset({"check", "capture_output", "text", "shell", "stdout", "stderr", "run_name"})
+_Names = set[str]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -36,7 +39,7 @@ class CallReader:
 
     def __init__(self, tree: ast.Module, path: str, names: Iterable[str], *, stays: bool) -> None:
         self._tree, self._path, self._stays = tree, path, stays
-        self._functions = {one.name: one for one in ast.walk(tree) if isinstance(one, _Function)}
+        self._functions = _find_functions(tree)
         self._imported = {
             (one.asname or one.name).partition(".")[0]
             for node in ast.walk(tree)
@@ -54,6 +57,7 @@ class CallReader:
             if isinstance(value, ast.Call) and _is_step(value, self._steps)
             for name in targets
         }
+        self._empty = _find_empty(tree, self._functions)
         self.has_calls = False
 
     def find_refusals(self) -> Iterator[Problem]:
@@ -99,12 +103,12 @@ class CallReader:
                 message = f"{doing} is no part of a step, so orch would not run it"
                 yield self._problem(statement, message, hint)
             for call in calls:
-                inner = self._functions.get(_root(call.func))
-                if isinstance(call.func, ast.Name) and inner and inner.name not in seen:
-                    if inner.name == "get_connection" or inner.name in self._steps:
+                name = _callee(call.func, self._imported)
+                if name in self._functions and name not in seen:
+                    if name == "get_connection" or name in self._steps:
                         continue
-                    seen.add(inner.name)
-                    yield from self._visit(inner.body, seen, allows)
+                    seen.add(name)
+                    yield from self._visit(self._functions[name].body, seen, allows)
             for block in _blocks(statement):
                 yield from self._visit(block, seen, allows)
 
@@ -136,7 +140,7 @@ class CallReader:
     def _find_arguments(self, call: ast.Call) -> Iterator[Problem]:
         name = ast.unparse(call.func)
         if name.startswith(_STARTERS):
-            for word in _fixed_words(call, self._steps):
+            for word in _fixed_words(call, self._steps | self._empty):
                 hint = "make it the default of a parameter of run()"
                 yield self._problem(call, f"{word} is passed to each step", hint)
             for keyword in call.keywords:
@@ -146,6 +150,8 @@ class CallReader:
             return
         for node in [*call.args, *(keyword.value for keyword in call.keywords)]:
             inner = node.value if isinstance(node, ast.Starred) else node
+            if isinstance(node, ast.Starred) and _names(node) <= self._empty:
+                continue
             if _is_carried(inner, self._carried) or _names(inner) & self._steps:
                 continue
             shown = ast.unparse(node)
@@ -164,9 +170,6 @@ class CallReader:
     def _problem(self, node: ast.stmt | ast.expr, message: str, hint: str) -> Problem:
         place = Location(path=self._path, line=node.lineno)
         return Problem(code="adopt", message=message, hint=hint).at(place)
-
-
-_Names = set[str]
 
 
 def _spread(
@@ -195,17 +198,18 @@ def _bindings(
                 ast.Assign(targets=[target], value=value)
                 | ast.NamedExpr(target=target, value=value)
             ):
-                yield _names(target), value
+                yield _targets(target), value
             case (
                 ast.For(target=target, iter=value)
                 | ast.comprehension(target=target, iter=value)
                 | ast.withitem(optional_vars=ast.expr() as target, context_expr=value)
             ):
-                yield _names(target), value
+                yield _targets(target), value
             case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if (
                 name in functions
             ):
-                for param, value in zip(functions[name].args.args, args, strict=False):
+                params = [one for one in functions[name].args.args if one.arg != "self"]
+                for param, value in zip(params, args, strict=False):
                     yield {param.arg}, value
                 for keyword in keywords:
                     yield {keyword.arg or ""}, keyword.value
@@ -222,7 +226,54 @@ def _is_step(call: ast.Call, steps: _Names) -> bool:
         return any(_names(one) & steps for one in call.args)
     if isinstance(func, ast.Attribute) and func.attr in _METHODS | {"import_module"}:
         return False
-    return bool(_names(func) & steps)
+    return bool(_callee_names(func) & steps)
+
+
+def _callee_names(func: ast.expr) -> _Names:
+    """The names that say what is called. Of `Pipeline(STEPS).run` that is the class, and not what it is given."""
+    found: _Names = set()
+    waiting: list[ast.AST] = [func]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Call) and not ast.unparse(node.func).endswith(_LOOKUPS):
+            waiting.append(node.func)
+            continue
+        found |= _own_names(node)
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def _find_functions(tree: ast.Module) -> dict[str, _Function]:
+    """All functions and methods by name; a class has the name of its `__init__`."""
+    found = {one.name: one for one in ast.walk(tree) if isinstance(one, _Function)}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            makers = {one.name: one for one in node.body if isinstance(one, _Function)}
+            found |= {node.name: makers["__init__"]} if "__init__" in makers else {}
+    return found
+
+
+def _find_empty(tree: ast.Module, functions: Mapping[str, _Function]) -> _Names:
+    """The `*args` of functions that no call in the file gives any."""
+    given = {
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (name := _callee(node.func, ())) in functions
+        and len(node.args) > len(functions[name].args.args)
+    }
+    return {
+        one.args.vararg.arg
+        for name, one in functions.items()
+        if one.args.vararg is not None and name not in given
+    }
+
+
+def _callee(func: ast.expr, imported: Collection[str]) -> str:
+    """The name of the function, method or class of this file that is called, as far as the text says."""
+    if isinstance(func, ast.Attribute):
+        return "" if _root(func) in imported else func.attr
+    return func.id if isinstance(func, ast.Name) else ""
 
 
 def _is_carried(node: ast.expr, carried: _Names) -> bool:
@@ -230,6 +281,8 @@ def _is_carried(node: ast.expr, carried: _Names) -> bool:
     match node:
         case ast.Name(id=name):
             return name in carried
+        case ast.Attribute(value=ast.Name(id="self"), attr=name):
+            return name in CONNECTIONS or f"self.{name}" in carried
         case ast.Attribute(value=owner):
             return _is_carried(owner, carried)
         case ast.Call(func=func):
@@ -273,7 +326,27 @@ def _is_guard(statement: ast.stmt) -> bool:
 
 
 def _names(node: ast.AST) -> _Names:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return {name for one in ast.walk(node) for name in _own_names(one)}
+
+
+def _own_names(node: ast.AST) -> _Names:
+    """`a` for a name, `self.a` for an attribute of the object itself."""
+    match node:
+        case ast.Name(id=name):
+            return {name}
+        case ast.Attribute(value=ast.Name(id="self"), attr=name):
+            return {f"self.{name}"}
+    return set()
+
+
+def _targets(node: ast.expr) -> _Names:
+    """The names that an assignment binds."""
+    return {
+        name
+        for one in ast.walk(node)
+        if isinstance(getattr(one, "ctx", None), ast.Store)
+        for name in _own_names(one)
+    }
 
 
 def _root(node: ast.expr) -> str:

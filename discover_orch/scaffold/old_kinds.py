@@ -70,7 +70,8 @@ def _describe(tree: ast.Module) -> tuple[str, str]:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     processes = [one for one in calls if ast.unparse(one.func).startswith(("subprocess", "os.sys"))]
     if processes:
-        return f"a script that starts {len(processes)} processes", "Scripts in a row"
+        plural = "es" if len(processes) > 1 else ""
+        return f"a script that starts {len(processes)} process{plural}", "Scripts in a row"
     chosen = [
         str(node.comparators[0].value)
         for node in ast.walk(tree)
@@ -80,6 +81,9 @@ def _describe(tree: ast.Module) -> tuple[str, str]:
         and node.comparators[0].value != "__main__"
         and re.match(r"sys\.argv|arg|opt|\w*(step|stage|task|command|cmd)", ast.unparse(node.left))
     ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.match_case) and isinstance(node.pattern, ast.MatchValue):
+            chosen += [ast.unparse(node.pattern).strip("'\"")]
     if len(chosen) > 1:
         return f"a choice of {_count('step', chosen)}", "`if` and `elif` on an argument"
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

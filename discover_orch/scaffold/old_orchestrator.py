@@ -150,17 +150,17 @@ def _choose(
     """The name of the dict or list that has the steps."""
     if TOOL_MAP in values or any(TOOL_MAP in ast.unparse(node) for node in _imports(tree)):
         return TOOL_MAP
-    found = [one for one in reader.read_all() if one.name != "STAGES"]
-    found = found or [*reader.read_all()]
+    found = dict(reader.find_names())
+    if len(found) > 1:
+        found.pop("STAGES", None)
     if not found:
         raise DiscoveryError(build_refusal(path, data, tree))
-    if len(found) > 1:
-        names = ", ".join(f"{one.name} (line {one.line})" for one in found)
+    [first, *others] = found
+    if others:
+        names = ", ".join(f"{name} (line {line})" for name, line in found.items())
         message = f"several dicts and lists name steps: {names}"
-        raise _error(
-            path, found[0].line, message, f"say which one: orch adopt {path} {found[0].name}"
-        )
-    return found[0].name
+        raise _error(path, found[first], message, f"say which one: orch adopt {path} {first}")
+    return first
 
 
 class Finder:

@@ -62,21 +62,36 @@ class StepReader:
     def __init__(self, tree: ast.Module, path: str, find: Find) -> None:
         self._tree, self._path, self._find = tree, path, find
         self._imports = dict(_imports(tree, find))
+        #: By list what the file puts around its entries, as `etl.` in `import_module(f"etl.{name}")`.
+        self._templates = dict(_find_templates(tree, find))
+        self._prefix = self._suffix = ""
         self._functions = {
             node.name: node
             for node in tree.body
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
 
-    def read_all(self) -> Iterator[StepList]:
-        """The dicts and lists that name at least one step that is part of the project."""
+    def find_names(self) -> Iterator[tuple[str, int]]:
+        """The names of the dicts and lists with at least one step that is part of the project, and their lines."""
         for name, value in top_assignments(self._tree):
-            found = self.read(name, value)
-            if found is not None and any(step.is_there for step in found.steps):
-                yield found
+            nodes: Sequence[ast.expr] = ()
+            match value:
+                case ast.Dict(values=nodes) | ast.List(elts=nodes) | ast.Tuple(elts=nodes):
+                    pass
+            inner = [one for node in nodes for one in (getattr(node, "elts", None) or [node])]
+            if any(self._is_there(name, one) for one in (*nodes, *inner)):
+                yield name, value.lineno
+
+    def _is_there(self, name: str, node: ast.expr) -> bool:
+        self._prefix, self._suffix = self._templates.get(name, ("", ""))
+        try:
+            return self._read_step("", node).is_there
+        except _NotRead:
+            return False
 
     def read(self, name: str, value: ast.expr) -> StepList | None:
         """None where the value is no dict and no list of steps."""
+        self._prefix, self._suffix = self._templates.get(name, ("", ""))
         try:
             return self._read_container(name, value)
         except _NotRead:
@@ -190,7 +205,7 @@ class StepReader:
         """(the module, path or function that the node names, what it passes to it); empty where it names none."""
         match node:
             case ast.Constant(value=str(text)):
-                return _read_command(text)
+                return _read_command(f"{self._prefix}{text}{self._suffix}")
             case ast.List(elts=parts) | ast.Tuple(elts=parts) if all(map(_text, parts)):
                 texts = [*map(_text, parts)]
                 if isinstance(node, ast.List) and self._is_pair(node):
@@ -213,6 +228,40 @@ class StepReader:
             case ast.Lambda(body=ast.Call(func=func) as call):
                 return self._text_of(func)[0], ", ".join(map(ast.unparse, call.args)) or "a lambda"
         return "", ""
+
+
+def _find_templates(tree: ast.Module, find: Find) -> Iterator[tuple[str, tuple[str, str]]]:
+    """For lists whose entries name files only with a text around them, that text."""
+    around: list[tuple[str, str]] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.JoinedStr(values=[ast.Constant(value=str(before)), ast.FormattedValue()]):
+                around.append((before, ""))
+            case ast.JoinedStr(
+                values=[
+                    ast.Constant(value=str(before)),
+                    ast.FormattedValue(),
+                    ast.Constant(value=str(after)),
+                ]
+            ):
+                around.append((before, after))
+            case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=str(after))]):
+                around.append(("", after))
+            case ast.BinOp(
+                left=ast.BinOp(left=ast.Constant(value=str(before)), right=ast.Name()),
+                op=ast.Add(),
+                right=ast.Constant(value=str(after)),
+            ):
+                around.append((before, after))
+            case ast.BinOp(left=ast.Constant(value=str(before)), op=ast.Add(), right=ast.Name()):
+                around.append((before, ""))
+    for name, value in top_assignments(tree):
+        if isinstance(value, ast.List | ast.Tuple) and value.elts and all(map(_text, value.elts)):
+            words = [*map(_text, value.elts)]
+            for before, after in around:
+                if all(find(f"{before}{word}{after}")[1] for word in words):
+                    yield name, (before, after)
+                    break
 
 
 def top_assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
