@@ -127,7 +127,7 @@ def read_project(
     if project.packages and not scanned_folders(project):
         registry = replace(registry, no_tools=no_source(root, project.config or "orch.toml"))
     if not registry.by_tool.tools and (path := _find_orchestrator(project)):
-        hint = f"orch adopt {path} shows how the modules in its TOOL_MAP become tools"
+        hint = f"orch adopt {path} shows how its steps become tools"
         registry = replace(registry, no_tools=replace(registry.no_tools, hint=hint))
     unused = tuple(find_unused_params(registry, project))
     view = ProjectView(
@@ -176,6 +176,10 @@ def with_database(view: ProjectView, url: str, origin: str = "--database") -> Pr
     return replace(view, project=project)
 
 
+#: A dict or list under one of the names that hand-written orchestrators have for their steps.
+_STEPS = rb"^(?:TOOL_MAP|TOOLS|STEPS|TASKS|PIPELINE|SCRIPTS)\b[^=\n]*=\s*[\[{(]"
+
+
 def _find_orchestrator(project: Project) -> str:
     """A module at the root or in a package that looks like a hand-written orchestrator, as a path; "" for none."""
     import glob  # few projects have no tool
@@ -188,7 +192,7 @@ def _find_orchestrator(project: Project) -> str:
                     text = file.read(_MOST_READ)
             except OSError:
                 continue
-            if re.search(rb"^\s*TOOL_MAP\b.*=\s*\{", text, re.MULTILINE):
+            if re.search(_STEPS, text, re.MULTILINE):
                 return os.path.relpath(path, project.root).replace(os.sep, "/")
     return ""
 

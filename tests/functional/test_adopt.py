@@ -531,13 +531,12 @@ def test_a_project_without_tools_is_shown_the_way_from_its_orchestrator(
 ) -> None:
     text = "import argparse\nTOOL_MAP: dict[str, str] = {\n    'fetch': 'src.fetch',\n}\n"
     for path in ("main.py", "src/main.py"):
+        text = text if path == "main.py" else "STEPS = ['src.fetch']\n"
         root = project({path: text, "other.py": "print('no TOOL_MAP = {')\n"})
         for words in (("list",), ("list",), ("list", "-v"), ("run",), ("status",), ("check",)):
             answer = orch(*words)
             assert answer.code == 5, answer.text
             shown = " ".join(answer.err.split())
-            assert shown.endswith(
-                f"hint: orch adopt {path} shows how the modules in its TOOL_MAP become tools"
-            )
+            assert shown.endswith(f"hint: orch adopt {path} shows how its steps become tools")
         (root / path).unlink()
     assert "orch adopt" not in orch("list").err
