@@ -13,6 +13,7 @@ from functools import partial
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model import graph
+from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Failure
 from discover_orch.model.flow_edges import Written
@@ -24,7 +25,8 @@ _TABLE = re.compile(
     r"|(?:Table|View) with name (?P<duckdb>\S+) does not exist"
 )
 _FILE = re.compile(
-    r"No such file or directory|No files found that match|database does not exist", re.IGNORECASE
+    r"No such file or directory|No files found that match|database does not exist|paths were empty",
+    re.IGNORECASE,
 )
 _QUOTED = re.compile(
     r"""(["'])(?P<quoted>[^"'\n]+)\1|: (?P<last>[^\s:"'][^\n:"']*)$""", re.MULTILINE
@@ -138,12 +140,17 @@ def _find_paths(message: str, root: str) -> list[str]:
 
 
 def _writes(path: str, flow: Dataflow) -> bool:
-    return bool(Written([flow]).of_path(path))
+    """`path` may be a pattern, of which no file was found."""
+    return bool(Written([flow]).of_declared(path))
 
 
 def _names_file(path: str, text: str) -> bool:
     """Whether the text has the path, or its last part where it is put together: `DATA / "raw.csv"`; and not only in
     lines that read it."""
+    if not GLOB_CHARACTERS.isdisjoint(path):  # who makes such files names their folder
+        path = re.split(r"[*?[]", path)[0].rpartition("/")[0]
+        if not path:
+            return False
     name = re.compile(rf"""["'/]{re.escape(path.rpartition("/")[2])}["']""")
     return any(
         (path in line or name.search(line))

@@ -26,6 +26,8 @@ READS = {
     "pyarrow dataset": ("csv", "__import__('pyarrow.dataset').dataset.dataset('data/orders.csv')"),
     "duckdb": ("csv", "__import__('duckdb').sql(\"FROM 'data/orders.csv'\")"),
     "duckdb parquet": ("parquet", "__import__('duckdb').read_parquet('data/orders.parquet')"),
+    "duckdb pattern": ("csv", "__import__('duckdb').sql(\"FROM 'data/*.csv'\")"),
+    "polars pattern": ("csv", "__import__('polars').scan_csv('data/*.csv').collect()"),
     "duckdb read-only": ("db", "__import__('duckdb').connect('data/orders.db', read_only=True)"),
 }
 
@@ -43,9 +45,8 @@ def test_a_missing_file_is_named_with_its_maker(library: str, project: Project, 
     )
     answer = orch("run", "-q")
     assert answer.code == 1
-    hint = (
-        f'src/make.py names data/orders.{ending} and runs later: add AFTER = "make" to src/count.py'
-    )
+    name = f"data/{'*' if 'pattern' in library else 'orders'}.{ending}"
+    hint = f'src/make.py names {name} and runs later: add AFTER = "make" to src/count.py'
     assert hint in answer.out, answer.text
 
 
