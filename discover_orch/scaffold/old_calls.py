@@ -34,11 +34,20 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class CallReader:
-    """`names` are the dicts and lists of steps in the file at `path`; `stays` is whether orch goes on to import the
-    file, so that its top level is executed."""
+    """`names` are the dicts and lists of steps in the file at `path`, and `imported` what it imports of the project;
+    `stays` is whether orch goes on to import the file, so that its top level is executed."""
 
-    def __init__(self, tree: ast.Module, path: str, names: Iterable[str], *, stays: bool) -> None:
+    def __init__(
+        self,
+        tree: ast.Module,
+        path: str,
+        names: Iterable[str],
+        *,
+        imported: Collection[str],
+        stays: bool,
+    ) -> None:
         self._tree, self._path, self._stays = tree, path, stays
+        self._of_project = imported
         self._functions = _find_functions(tree)
         self._imported = {
             (one.asname or one.name).partition(".")[0]
@@ -76,7 +85,10 @@ class CallReader:
             for node in _own_nodes(statement):
                 if isinstance(node, ast.Call) and (
                     _is_step(node, self._steps)
-                    or (isinstance(statement, ast.Expr) and _root(node.func) in self._functions)
+                    or (
+                        isinstance(statement, ast.Expr | ast.Raise)
+                        and _root(node.func) in {*self._functions, *self._of_project}
+                    )
                 ):
                     return node.lineno
             for block in _blocks(statement):

@@ -102,7 +102,13 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
     reader = StepReader(tree, path, Finder(root, path).find)
     values = dict(top_assignments(tree))
     wanted = name or (TOOL_MAP if asks else _choose(reader, path, values, data, tree))
-    calls = CallReader(tree, path, {wanted, "STAGES"}, stays=conf.connection_line is not None)
+    calls = CallReader(
+        tree,
+        path,
+        {wanted, "STAGES"},
+        imported=reader.imported,
+        stays=conf.connection_line is not None,
+    )
     if asks:
         if line := calls.find_work_of_import():
             message = "an import of this file would run its steps"

@@ -71,6 +71,19 @@ class StepReader:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         }
 
+    @property
+    def imported(self) -> frozenset[str]:
+        """The names of modules and functions of the project that the file imports."""
+        texts = [
+            *self._imports.items(),
+            *(
+                (one.name.partition(".")[0], one.name)
+                for node in ast.walk(self._tree)
+                for one in (node.names if isinstance(node, ast.Import) else ())
+            ),
+        ]
+        return frozenset(name for name, text in texts if self._find(text.partition(":")[0])[1])
+
     def find_names(self) -> Iterator[tuple[str, int]]:
         """The names of the dicts and lists with at least one step that is part of the project, and their lines."""
         for name, value in top_assignments(self._tree):

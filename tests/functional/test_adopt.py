@@ -513,6 +513,42 @@ def test_only_the_connection_and_options_are_carried_over(
     assert (root / "pyproject.toml").exists() == (not said)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "main()",
+        "raise SystemExit(main())",
+        "sys.exit(main())",
+        "load()",
+        "a.run()",
+        "etl.a.run()",
+        "for step in STEPS: step()",
+        "if len(sys.argv) > 1:\n    main()",
+        "try:\n    main()\nfinally:\n    print('end')",
+    ],
+)
+def test_a_file_whose_import_would_run_the_steps_is_not_imported(
+    line: str, project: Project, orch: Orch
+) -> None:
+    text = (
+        "import sys\nimport etl.a\nfrom etl import a\nfrom etl.b import run as load\nSTEPS = [*(a.run, load)]\n"
+        f"def main(): open('ran.txt', 'w')\n{line}\n"
+    )
+    tool = "def run(conn=None): open('ran.txt', 'w')\n"
+    root = project({"old.py": text, "etl/a.py": tool, "etl/b.py": tool})
+    shown = orch("adopt", "old.py", "STEPS")
+    assert "--import" not in shown.err
+    assert "an import of this file would run its steps" in shown.err
+    refused = orch("adopt", "old.py", "STEPS", "--import")
+    assert refused.code == 2, refused.text
+    assert "old.py:" in refused.err
+    assert not (root / "ran.txt").exists()
+    (root / "old.py").write_text(text.removesuffix(f"{line}\n") + "print('only this')\n")
+    answer = orch("adopt", "old.py", "STEPS", "--import")
+    assert answer.code == 0, answer.text
+    assert "only this" in answer.err
+
+
 def test_settings_that_exist_are_compared_and_not_changed(project: Project, orch: Orch) -> None:
     root = build(project, *SHAPES["typical"])
     settings = '[tool.orch]\nstages = ["render"]\n'
