@@ -86,7 +86,7 @@ class SourceFiles:
         self._reads_code, self._texts = reads_code, texts
         self._pythonpath = project.pythonpath
         depends_on = (__version__, sys.version_info[:2], project.pythonpath, project.secrets)
-        self._kind = f"files 12 {short_hash(repr(depends_on).encode())}"
+        self._kind = f"files 13 {short_hash(repr(depends_on).encode())}"
         self._path = os.path.join(project.root, FOLDER, "files")
         #: The records that were kept, by path. They may be out of date.
         if kept is None:

@@ -214,6 +214,10 @@ def _read_run(scope: ModuleScope) -> tuple[RunFacts | None, _Function | None, st
         case Definition(node=ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda() as node):
             run = read_function(node, found.scope)
             if found.scope is not scope:
+                if not isinstance(node, ast.Lambda):
+                    alone = ast.Module(body=[node], type_ignores=[])
+                    parses_line, parsed = find_command_line(alone, node.name)
+                    run = replace(run, parses_line=parses_line, parsed=parsed)
                 return _seen_from(line, run), None, "", 1
             return replace(run, line=line), None if isinstance(node, ast.Lambda) else node, "", 1
         case Definition(node=ast.ClassDef(), scope=one) if one is scope:
@@ -296,6 +300,7 @@ def _seen_from(line: int, run: RunFacts) -> RunFacts:
         line=line,
         arguments=tuple(replace(argument, line=line) for argument in run.arguments),
         yield_line=line if run.yield_line else 0,
+        parses_line=line if run.parses_line else 0,
     )
 
 
