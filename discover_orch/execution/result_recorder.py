@@ -326,8 +326,7 @@ class ResultRecorder:
         left = results.writers.left_over  # it has not read these now, so it is not stale for them
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
-        if tool.item.values:
-            writes = {key: _with_edit(key, one, writes, writers) for key, one in writes.items()}
+        writes = {key: _with_edit(key, one, writes, writers) for key, one in writes.items()}
         if tool.column and not tool.is_in_order:
             success = with_rows(success, tool.column, tool.value_of_column, writes, writers)
         kept = self._find_kept(end, success, writes, writers)

@@ -301,6 +301,8 @@ class Judge:
                 return Reason(
                     key, other.module, max(other.write.anew, other.write.edited), how="overwritten"
                 )
+            if writers.find_edited(key, own, since) is not None:
+                return Reason(key, self._result.module, then=own.version, how="edited")
         saw = self._success.saw.get(key, Saw())
         edit = writers.find_edit(key)
         if edit is not None and adds is None:

@@ -49,7 +49,7 @@ class Writer(Struct, frozen=True):
 class _Alike:
     """The writes of one thing, from one place and of one kind, by module: of a table all items of a tool have one
     place, and 10,000 items ask who wrote last. `last` is the one with the highest number, `marked` those that may be
-    asked for by `find_anew`."""
+    asked for by `find_anew` and `find_edited`."""
 
     __slots__ = ("last", "marked", "rows")
 
@@ -153,14 +153,26 @@ class Writers:
         return next(
             (
                 row
-                for _, alike in self._find_kinds(key)
-                for row in alike.marked.values()
+                for row in self._marked(key)
                 if max(row.write.anew, row.write.edited) > since
                 and row.module != module
                 and tool_of(row.module) == tool_of(module)
             ),
             None,
         )
+
+    def find_edited(self, key: Key, own: Write, since: Seq) -> Writer | None:
+        """The writer that has found the table edited since, so that what this write left there may be too."""
+        return next(
+            (row for row in self._marked(key, own) if row.write.edited > max(since, row.accepted)),
+            None,
+        )
+
+    def _marked(self, key: Key, own: Write | None = None) -> Iterator[Writer]:
+        """Those that found the table gone or edited, and are of concern to this write."""
+        for kind, alike in self._find_kinds(key):
+            if alike.marked and not (own is not None and _is_unconcerned(own, kind)):
+                yield from alike.marked.values()
 
     @cached_property
     def left_over(self) -> Mapping[Key, Writer]:
@@ -171,8 +183,11 @@ class Writers:
             rows = self._rows_of(key)
             left = [row for row in rows if row.is_left_over]
             others = [row for row in rows if not row.is_left_over and row.place != GONE]
-            if left and others and key.startswith("table:"):
-                anew = max(one.write.anew for one in rows)
+            whole = self._rows_of(whole_table(key)) if is_rows(key) else rows
+            anew = max((one.write.anew for one in whole), default=0)
+            if is_rows(key):
+                left = [row for row in left if row.write.seq >= anew]
+            elif left and others and key.startswith("table:"):
                 left = [
                     row
                     for row in left

@@ -210,3 +210,47 @@ def test_a_dropped_table_makes_all_days_stale(execute: Execute, root: Path, orch
     assert changed(orch) >= {f"load {day}" for day in DAYS}
     assert {str(day) for day, _ in execute("select * from sales")} == {*DAYS}
     assert changed(orch) == set()
+
+
+SHARED = """
+STAGE = {stage!r}
+ORCH = {tag}
+def run(conn, *, day: str):
+    conn.execute("create table if not exists shared (maker text, day text, amount integer)")
+    conn.execute(f"delete from shared where maker = {stage!r} and day = '{{day}}'")
+    conn.execute(f"insert into shared values ({stage!r}, '{{day}}', {{open(f'raw/{{day}}.csv').read()}})")
+"""
+
+
+def fill_shared(root: Path, daily: dict[str, str]) -> None:
+    """Two tools fill one table; only the second one may say by which column."""
+    load = SHARED.format(stage="load", tag={"each": "raw/{day}.csv"})
+    (root / "src/load.py").write_text(load)
+    (root / "src/daily.py").write_text(SHARED.format(stage="daily", tag={"each": "load", **daily}))
+    (root / "src/total.py").unlink()
+
+
+def test_a_changed_row_stays_one_when_a_later_tool_ran_on_it_and_its_maker_on_another_day(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    fill_shared(root, {})
+    changed(orch)
+    execute("update shared set amount = 100 where day = '2026-01-12'")
+    orch("run", "daily", "load", "--day", "2026-01-10")
+    assert {f"load {day}" for day in DAYS if day != "2026-01-10"} <= changed(orch)
+    rows = {(maker, str(day)): amount for maker, day, amount in execute("select * from shared")}
+    assert rows == {(maker, day): DAYS[day] for maker in ("load", "daily") for day in DAYS}
+
+
+def test_rows_of_a_withdrawn_day_are_gone_with_a_table_that_is_made_anew(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    fill_shared(root, {"column": "day"})
+    changed(orch)
+    (root / "raw/2026-01-10.csv").unlink()
+    assert orch("run", "--rebuild", "load", "daily").code == 0
+    assert len(execute("select * from shared")) == 4
+    assert changed(orch) == set()
+    tools = orch("status", "--json").json["tools"]
+    left = [one for tool in tools for one in tool.get("withdrawn") or ()]
+    assert "shared" not in str(left)

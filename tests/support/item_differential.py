@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,8 @@ class Play:
     why: list[str] = field(default_factory=list)
     #: What each step had made at the last check at which all was fresh.
     last: dict[str, object] = field(default_factory=dict)
+    #: What was edited by hand. `orch clean` keeps it where its item is withdrawn: then the user deletes it.
+    edited: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.root = self.folder / "project"
@@ -123,6 +125,7 @@ class Play:
             path = self.root / tool.name / f"{step.text if tool.each else ALL}.txt"
             if path.exists() and step.kind == "hand":
                 path.write_text(path.read_text() + "!")
+                self.edited.add(path)
             elif path.exists() and step.kind == "delete":
                 path.unlink()
             return
@@ -268,6 +271,8 @@ class Play:
             self._orch(
                 *words, codes=(0,) if words[0] == "clean" else code if self.finds_all else (0, 1)
             )
+            if words[0] == "clean":
+                self._delete_edited(made)
             self._compare_fresh()
         self.last = {key: made[key] for key in made if key not in broken}
         self.is_tampered = False
@@ -275,6 +280,11 @@ class Play:
             broken or self._withdrawn()
         ):  # of a tool without any item nothing makes the table anew
             self._compare_all()
+
+    def _delete_edited(self, made: Collection[str]) -> None:
+        for path in self.edited:
+            if f"{path.parent.name} {path.stem}" not in made and path.parent.name not in made:
+                path.unlink(missing_ok=True)
 
     def _agree(self, stale: dict[str, Any]) -> None:
         answer = self._orch("run", "--changed", "-n", "--json", codes=(0,))
