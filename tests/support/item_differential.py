@@ -250,16 +250,18 @@ class Play:
         code = (0,) if not broken else (1,) if self.finds_all else (0, 1)
         passed = self._passed(self._orch("run", "--changed", "--json", codes=code))
         self._count(passed, made, before)
-        # Where the order became another.
-        again = [("run", "--changed")]
+        changed, clean = ("run", "--changed"), ("clean", "--yes")
+        # Again where the order became another. What is withdrawn once files are gone is so only then.
+        tidied = (clean, changed)
         told = [before]
-        for words in (*again, ("clean", "--yes"), ("run", "--changed"), ("run", "--rebuild"), ()):
+        for words in (changed, *tidied, *tidied, ("run", "--rebuild"), *tidied, ()):
             stale = {
                 key: why
                 for key, why in self._stale().items()
                 if key not in broken
                 and key.partition(" ")[0] not in shaken
                 and not (broken and any(one in str(why) for one in UNKNOWN))
+                and not self._is_unknown(broken, made)  # it may write anything
                 and not (broken and not self.history.tool(key.partition(" ")[0]).each)
             }
             told.append(stale)
@@ -280,6 +282,13 @@ class Play:
             broken or self._withdrawn()
         ):  # of a tool without any item nothing makes the table anew
             self._compare_all()
+
+    def _is_unknown(self, broken: Collection[str], made: Collection[str]) -> bool:
+        """Whether all items of some tool fail that are there."""
+        tools = {key.partition(" ")[0] for key in broken}
+        return any(
+            all(key in broken for key in made if key.partition(" ")[0] == tool) for tool in tools
+        )
 
     def _delete_edited(self, made: Collection[str]) -> None:
         for path in self.edited:
