@@ -184,6 +184,12 @@ def ask_rows(conn: Any, sql: str) -> list[tuple[Any, ...]]:
     return [] if cursor.description is None else [*cursor.fetchall()]
 
 
+#: Of two steps that fill one table at the same time, neither sees rows of the other before these are committed. With
+#: this lock, which the end of the transaction releases, the one that is committed last sees them.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('orch versions', 0))"
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::text"
+
+
 class PostgresLog(TableLog):
     """Of a psycopg connection. `psycopg_connection` calls the methods named `on_`, before and after what they name.
 
@@ -340,6 +346,8 @@ class PostgresLog(TableLog):
         if not there:
             return found
         ask = partial(ask_rows, self._conn)
+        [(now,)] = ask(f"{_LOCK}; {_NOW}")
+        self.read_at = float(now)
         ask("SAVEPOINT orch_versions")
         with suppress(Exception):  # the tool may read no rows, for example
             found.update(read_postgres_tables(ask, there, most_rows, has_heads=self._has_heads))

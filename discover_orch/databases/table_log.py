@@ -176,6 +176,8 @@ class TableLog:
     dialect = "sqlite"  # of its statements
     uses_other_connection = False  # to the same database, in this step
     has_committed = False  # the tool itself, in this step; known after `resolve`
+    #: When `read_tables` was called last, in seconds by the clock of the server; 0 where there is none.
+    read_at = 0.0
     has_written = False  # the step, to any table; known after `resolve`
     file = ""  # the absolute path of the database file; "" where there is none
     #: Called after a call of the tool has raised; whether all that it has done before only read.

@@ -106,6 +106,8 @@ class ResultRecorder:
         self._removed = RemovedFiles(self._root, run)
         #: Of the tools that were ordered: what was edited by hand that they may write.
         self._edited: dict[str, list[Key]] = {}
+        #: The version of each table that steps of this run wrote, and when it was found.
+        self._latest: dict[Key, tuple[float, str]] = {}
         self._open: dict[str, int] = {}  # when those were ordered whose end is not known, in ns
         self._unhashed: dict[str, None] = {}  # have ended, and what they left was not read
         self._used: dict[str, tuple[Dataflow, dict[str, str]]] = {}  # of those that have passed
@@ -326,6 +328,8 @@ class ResultRecorder:
         left = results.writers.left_over  # it has not read these now, so it is not stale for them
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
+        read_at = end.event.seen.tables_read_at if end.event.seen else 0.0
+        writes = {key: self._with_latest(key, one, read_at) for key, one in writes.items()}
         writes = {key: _with_edit(key, one, writes, writers) for key, one in writes.items()}
         if tool.column and not tool.is_in_order:
             success = with_rows(success, tool.column, tool.value_of_column, writes, writers)
@@ -359,6 +363,14 @@ class ResultRecorder:
         if kept and has_new_code:
             found.append(_keeps_earlier(tool, kept))
         return now, found
+
+    def _with_latest(self, key: Key, write: Write, read_at: float) -> Write:
+        """The write, with the version that the step left which was committed last. The ends of steps that run at the
+        same time may come in another order than that."""
+        if not (key.startswith("table:") and write.version):
+            return write
+        self._latest[key] = latest = max(self._latest.get(key, (0.0, "")), (read_at, write.version))
+        return replace(write, version=latest[1])
 
     def _find_kept(
         self, end: AttemptEnd, success: Success, writes: Mapping[Key, Write], writers: Writers

@@ -95,6 +95,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
       statements are written in.
     - `began`: when the step began, in ns, by the coarse clock that files are stamped with and by the exact one; zeros
       where that is not known.
+    - `tables_read_at`: when the versions of the tables that it wrote were found, in seconds. Of two steps that write
+      one table, the one that is committed last finds them last.
     - `ran`: the functions of the project that ran, qualified names by the path of their module; `ran_loading`: those
       that ran while a module was loaded or a resource opened, by its owner. `code_gap`: why others may have run; ""
       where none can. `kept`: the modules that it left in another state.
@@ -105,6 +107,7 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     database: str = ""
     dialect: str = "sqlite"
     began: tuple[int, int] = (0, 0)
+    tables_read_at: float = 0.0
     ran: Mapping[str, tuple[str, ...]] = {}
     ran_loading: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
     code_gap: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
@@ -75,6 +76,7 @@ class ToolConnection:
         self._mode, self._version_rows = mode, version_rows
         #: What the tables contain that the latest step has written.
         self.contents: dict[str, TableContent] = {}
+        self.read_at = 0.0  # when that was read
         self._of_item = "", ""  # the column and the value that the rows of the step have
         #: The rows of the item that it has written, by name, with their versions.
         self.rows: dict[str, str] = {}
@@ -290,6 +292,7 @@ class ToolConnection:
                 written = (one.name for one in uses if one.kind in MADE)
                 left = [one for one in written if one not in dropped]
                 self.contents = tables.read_tables(left, self._version_rows)
+                self.read_at = tables.read_at or time.monotonic()
                 self._find_rows_of_item(left)
             is_open = not self.transaction.is_closed()
             if self._observer is not None and not is_open:

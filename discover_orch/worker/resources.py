@@ -276,6 +276,8 @@ class Resources:
                 seen["dialect"] = connection.tables.dialect
         if has_committed:
             seen["has_committed"] = True
+        if contents:
+            seen["tables_read_at"] = connection.read_at
         heads = [one.head for one in contents.values() if one.head is not None]
         return uses, seen, tuple(heads[:MOST_HEADS])
 
