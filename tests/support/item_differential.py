@@ -248,6 +248,8 @@ class Play:
         broken = {key for key, text in made.items() if text is None}
         shaken = find_shaken(self.history, oracle)
         code = (0,) if not broken else (1,) if self.finds_all else (0, 1)
+        if self._withdrawn():  # a tool may fail because of rows that it has left
+            code = (0, 1)
         passed = self._passed(self._orch("run", "--changed", "--json", codes=code))
         self._count(passed, made, before)
         changed, clean = ("run", "--changed"), ("clean", "--yes")
