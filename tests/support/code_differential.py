@@ -1,8 +1,8 @@
 """Carries out random histories of code, and compares.
 
 After `orch run --changed` the results are as a run from scratch makes them, and nothing is stale. A tool that ran and did
-not have to is counted: its result is the same, and neither loaded code nor a function that ran in it means something else.
-What ran is found out by a profiler in a process of its own for each tool.
+not have to is counted: its result is the same, and neither loaded code, headers of functions among it, nor a function that
+ran in it means something else. What ran is found out by a profiler in a process of its own for each tool.
 """
 
 from __future__ import annotations
@@ -49,10 +49,12 @@ def read(path):
     found = {}
     for name, one in functions(tree):
         found[name] = found.get(name, "") + ast.dump(one)
+    headers = {}
     for name, one in functions(tree):
         one.body = []
+        headers[name] = headers.get(name, "") + ast.dump(one)
     tree.body = [one for one in tree.body if not isinstance(one, ast.FunctionDef) or one.decorator_list]
-    return ast.dump(tree), found
+    return ast.dump(tree), found, headers
 for tool in tools:
     if os.fork():
         os.wait()
@@ -69,13 +71,14 @@ for tool in tools:
     except BaseException as error:
         result = repr(error)
     sys.setprofile(None)
-    code = {}
+    code, all_headers = {}, {}
     for path in sorted({path for path, _ in ran}):
-        loaded, found = read(path)
+        loaded, found, headers = read(path)
+        all_headers[path] = headers
         code[path] = loaded
         for name in [name for of, name in ran if of == path and name in found]:
             code[f"{path} {name}"] = found[name]
-    print(json.dumps([tool, result, code]), flush=True)
+    print(json.dumps([tool, result, code, all_headers]), flush=True)
     os._exit(0)
 """
 
@@ -137,7 +140,7 @@ class Play:
             raise Wrong("not as from scratch", f"(found, expected) {wrong}; {sorted(passed)} ran")
         ordinary = {one.name for one in self.history.tools if self.history.is_ordinary(one)}
         self.ran += len(passed & ordinary)
-        in_vain = {tool for tool in passed & ordinary if self.last[tool] == expected[tool]}
+        in_vain = {tool for tool in passed & ordinary if is_same(self.last[tool], expected[tool])}
         self.unneeded += len(in_vain)
         self.why += [f"{tool}: {reasons.get(tool)}" for tool in in_vain]
         for tool in passed:
@@ -169,11 +172,26 @@ class Play:
         shutil.rmtree(folder)
         rows = map(json.loads, done.stdout.splitlines())
         numbers = {tool: self.state.of("data", tool) for tool in tools}
-        found = {tool: [result, code, numbers[tool]] for tool, result, code in rows}
+        found = {
+            tool: [result, code, numbers[tool], headers] for tool, result, code, headers in rows
+        }
         for tool in tools:
             if not found[tool][0].lstrip("-").isdigit():
                 raise IllFormed(found[tool][0])
         return found
+
+
+def is_same(then: Any, now: Any) -> bool:
+    """Whether nothing that ran means something else. A header runs where its module is loaded, for its defaults and
+    annotations; that of a function that was not there before has an effect only where the function is used."""
+    *then, old = then
+    *now, new = now
+    changed = (
+        old[path][name] != new.get(path, {}).get(name, old[path][name])
+        for path in old
+        for name in old[path]
+    )
+    return bool(then == now) and not any(changed)
 
 
 def write_project(root: Path, history: History, state: State) -> None:
