@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from discover_orch.staleness.memory import Memory
@@ -31,6 +32,7 @@ def install(site: Path, name: str, version: str, *requirements: str, code: str =
     (site / name / "__init__.py").write_text(code)
 
 
+@pytest.mark.slow
 def test_a_library_counts_for_the_tools_whose_code_imports_it_or_what_requires_it(
     project: Project, orch: Orch, tmp_path: Path
 ) -> None:

@@ -353,14 +353,14 @@ def test_a_resumed_run_of_what_was_stale_runs_what_was_fresh_then_and_is_stale_n
     history.teardown()
 
 
-def test_10_random_histories() -> None:
-    check(10)
+def test_7_random_histories() -> None:
+    check(7)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_100_random_histories() -> None:
-    check(100)
+def test_60_random_histories() -> None:
+    check(60)
 
 
 @pytest.mark.full

@@ -46,6 +46,7 @@ def test_what_is_remembered_of_a_tool_with_many_files_does_not_grow_with_each_ru
     assert f"data/{name}77.txt changed" in reasons(orch)["reader"]
 
 
+@pytest.mark.slow
 def test_another_server_named_by_the_environment_makes_stale_after_all_was_fresh(
     project: Project, orch: Orch
 ) -> None:

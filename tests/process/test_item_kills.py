@@ -76,16 +76,16 @@ def test_each_item_is_there_once_after_kills_of_4_runs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_each_item_is_there_once_after_kills_of_30_runs(tmp_path: Path) -> None:
-    kill_often(tmp_path, 30, lambda: "")
+def test_each_item_is_there_once_after_kills_of_20_runs(tmp_path: Path) -> None:
+    kill_often(tmp_path, 20, lambda: "")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_each_item_is_there_once_after_kills_of_30_runs_on_postgres(
+def test_each_item_is_there_once_after_kills_of_20_runs_on_postgres(
     tmp_path: Path, new_postgres: Callable[[], str]
 ) -> None:
-    kill_often(tmp_path, 30, new_postgres)
+    kill_often(tmp_path, 20, new_postgres)
 
 
 @pytest.mark.full

@@ -12,6 +12,7 @@ from tests.conftest import Project
 from tests.support.driven_worker import DrivenWorker
 
 
+@pytest.mark.slow
 def test_a_thread_that_never_ends_is_named_and_killed_after_two_seconds(project: Project) -> None:
     root = project(
         {

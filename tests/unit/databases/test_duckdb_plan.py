@@ -208,6 +208,7 @@ def queries(draw: st.DrawFn, depth: int = 3, common: tuple[str, ...] = ()) -> st
     return f"SELECT a, b FROM {name()}"
 
 
+@pytest.mark.slow
 def test_any_query_reads_the_tables_that_duckdb_names() -> None:
     with duckdb.connect() as conn:
         conn.execute("CREATE TABLE t (a INTEGER, b INTEGER); CREATE TABLE u AS FROM t")

@@ -803,6 +803,7 @@ def test_after_one_run_of_what_is_stale_all_is_as_from_scratch(name: str, start:
 OF_RECORDS = ("row", "no row", "adopted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
     [
