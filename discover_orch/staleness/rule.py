@@ -301,7 +301,7 @@ class Judge:
                 return Reason(
                     key, other.module, max(other.write.anew, other.write.edited), how="overwritten"
                 )
-            if writers.find_edited(key, own, since) is not None:
+            if writers.was_edited(key, own, since):
                 return Reason(key, self._result.module, then=own.version, how="edited")
         saw = self._success.saw.get(key, Saw())
         edit = writers.find_edit(key)

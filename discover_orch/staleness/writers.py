@@ -49,7 +49,7 @@ class Writer(Struct, frozen=True):
 class _Alike:
     """The writes of one thing, from one place and of one kind, by module: of a table all items of a tool have one
     place, and 10,000 items ask who wrote last. `last` is the one with the highest number, `marked` those that may be
-    asked for by `find_anew` and `find_edited`."""
+    asked for by `find_anew` and `was_edited`."""
 
     __slots__ = ("last", "marked", "rows")
 
@@ -161,12 +161,9 @@ class Writers:
             None,
         )
 
-    def find_edited(self, key: Key, own: Write, since: Seq) -> Writer | None:
-        """The writer that has found the table edited since, so that what this write left there may be too."""
-        return next(
-            (row for row in self._marked(key, own) if row.write.edited > max(since, row.accepted)),
-            None,
-        )
+    def was_edited(self, key: Key, own: Write, since: Seq) -> bool:
+        """Whether a tool has found the table edited since, so that what this write left there may be too."""
+        return any(row.write.edited > max(since, row.accepted) for row in self._marked(key, own))
 
     def _marked(self, key: Key, own: Write | None = None) -> Iterator[Writer]:
         """Those that found the table gone or edited, and are of concern to this write."""
