@@ -238,22 +238,17 @@ class Judge:
             found.update(dict.fromkeys(tables or [key]))
         writes = self._result.writes.items()
         # Who makes one trigger does not depend on the others of its table.
-        own = (
-            key
-            for key, write in writes
-            if not (write.is_unread or is_acting(key) or self._is_by_rows(key, write))
-        )
+        own = (key for key, write in writes if not (write.is_unread or is_acting(key)))
         found.update(dict.fromkeys(own))
         found.update(dict.fromkeys(one for one in find_acting(self._result) if one in writers))
         return found
 
-    def _is_by_rows(self, key: Key, write: Write) -> bool:
+    def _is_by_rows(self, key: Key) -> bool:
         """Whether it is judged by the rows of its item that it has written, not by the whole table. Of rows that
         somebody has written since who does not say which, the content is not known."""
-        is_read = key in self._success.tables
-        return (
-            write.is_in_rows and not is_read and self._writers.knows_rows(key, self._result.writes)
-        )
+        write, is_read = self._result.writes.get(key), key in self._success.tables
+        is_in_rows = write is not None and write.is_in_rows and not is_read
+        return is_in_rows and self._writers.knows_rows(key, self._result.writes)
 
     def find_adds(self, key: Key) -> Write | None:
         """The write of a key that the tool only writes."""
@@ -277,6 +272,8 @@ class Judge:
         """What it would see otherwise today, though the content as it is now does not show it, or is not known."""
         for key in self.find_used():
             if key in self._result.writes and is_table_list(key) and key not in self._success.saw:
+                continue
+            if self._is_by_rows(key):
                 continue
             reason = self._judge_seen(key)
             if reason is not None:
@@ -356,11 +353,7 @@ class Judge:
             if not (write.is_checked or write.only_adds) or write.mark == UNSURE:
                 continue
             is_table = key.startswith("table:")
-            if (
-                is_table
-                and not self._is_by_rows(key, write)
-                and self._writers.find_edit(key) is not None
-            ):
+            if is_table and not self._is_by_rows(key) and self._writers.find_edit(key) is not None:
                 last = self._writers.last(key)
                 if (
                     last is not None
@@ -396,7 +389,7 @@ class Judge:
         for key in {**used, **dict.fromkeys(self._writers.of_several if is_unknown else ())}:
             place = self.place_of(key)
             last = self._writers.last(key, since=place)
-            if is_table_list(key) or last is None:
+            if is_table_list(key) or last is None or self._is_by_rows(key):
                 continue
             adds = self.find_adds(key) or (last.write if is_unknown else None)
             maker = self._writers.maker(key, place, adds, fills=True)

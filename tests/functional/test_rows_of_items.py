@@ -254,3 +254,15 @@ def test_rows_of_a_withdrawn_day_are_gone_with_a_table_that_is_made_anew(
     tools = orch("status", "--json").json["tools"]
     left = [one for tool in tools for one in tool.get("withdrawn") or ()]
     assert "shared" not in str(left)
+
+
+def test_all_is_fresh_after_a_run_where_a_later_tool_does_not_say_which_rows_it_writes(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    load = {"each": "raw/{day}.csv", "column": "day"}
+    (root / "src/load.py").write_text(SHARED.format(stage="load", tag=load))
+    daily = {"each": "load", "column": "day"}
+    (root / "src/daily.py").write_text(SHARED.format(stage="daily", tag=daily))
+    (root / "src/total.py").write_text(SHARED.format(stage="total", tag={"each": "load"}))
+    changed(orch)
+    assert changed(orch) == set()
