@@ -316,8 +316,9 @@ class RemainingWork:
         ]
 
     def warn_damaged(self, modules: Iterable[str]) -> list[Problem]:
-        """A warning that names the tools whose memory cannot be read, so that they seem never to have run."""
-        unknown = [module for module in modules if module not in self.results]
+        """A warning that names the steps whose memory cannot be read, so that they seem never to have run."""
+        steps = self._registry.steps_of(modules)
+        unknown = [step for step in steps if step not in self.results]
         names = [self._registry.display(one) for one in self.memory.find_damaged(unknown)]
         if not names:
             return []
