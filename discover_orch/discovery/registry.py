@@ -180,10 +180,20 @@ class Registry(Struct, frozen=True, kw_only=True):
         """
         return self._reach(starts, (self.before, self.flow), is_backwards=True)
 
+    def find_before(self, module: str, whole: Collection[str]) -> tuple[str, ...]:
+        """The tools of `AFTER` from which something may pass unseen to this one. For the `whole`, whose reads were all
+        seen, `AFTER` only says when they run, unless it is not known what the tool that it names writes."""
+        others = self.before.get(module, ())
+        if module not in whole:
+            return others
+        known = self.flows
+        return tuple(
+            one for one in others if not (one in whole or known.get(one, NO_DATAFLOW).has_writes)
+        )
+
     def downstream(self, starts: Iterable[str], whole: Collection[str] = ()) -> frozenset[str]:
-        """The starts and all tools that depend on them, by the same rules. For the `whole`, whose reads were all seen,
-        `AFTER` says only when they run."""
-        before = {one: others for one, others in self.before.items() if one not in whole}
+        """The starts and all tools that depend on them, by the same rules, and by `find_before`."""
+        before = {one: self.find_before(one, whole) for one in self.before}
         edges = (graph.reverse(before), graph.reverse(self.flow))
         return self._reach(starts, edges, is_backwards=False)
 

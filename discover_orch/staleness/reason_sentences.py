@@ -375,7 +375,7 @@ def find_upstream_reasons(
 
     def reason(module: str) -> str:
         flow = registry.flows[module]
-        before = () if module in whole else registry.before.get(module, ())
+        before = registry.find_before(module, whole)
         for other in (*before, *registry.flow.get(module, ())[::-1]):
             if other in below:
                 written, name = registry.flows[other], registry.display(other)
