@@ -35,7 +35,7 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 class CallReader:
     """`names` are the dicts and lists of steps in the file at `path`, and `imported` what it imports of the project;
-    `stays` is whether orch goes on to import the file, so that its top level is executed."""
+    `stays` is whether orch still imports the file afterwards, so that its top level is executed."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class CallReader:
                 )
                 if "connect" in doing or "create_engine" in doing:
                     hint = (
-                        "put it into get_connection() at the top level, which orch goes on to use"
+                        "put it into get_connection() at the top level, which orch will still use"
                     )
                 message = f"{doing} is no part of a step, so orch would not run it"
                 yield self._problem(statement, message, hint)
