@@ -18,7 +18,15 @@ from discover_orch.model.table_keys import is_rows, table_name
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.input_versions import hash_file, is_database, read_mark
 from discover_orch.staleness.left_over import LeftOver, with_readers
-from discover_orch.staleness.tool_result import ABSENT, DATABASE, EXISTS, UNSURE, Key, Write
+from discover_orch.staleness.tool_result import (
+    ABSENT,
+    DATABASE,
+    EXISTS,
+    REMOVED,
+    UNSURE,
+    Key,
+    Write,
+)
 from discover_orch.staleness.writers import Writers
 from discover_orch.state.git_files import find_repository, read_tracked
 
@@ -177,7 +185,7 @@ class Cleaning:
     def delete(self, found: Iterable[Found]) -> list[Found]:
         """Deletes the files and rows that can be deleted, each file after another look at it. Returns these, with the
         `reason` where one has stayed after all. What was left over and is deleted is forgotten: no tool is stale
-        because of it. A tool that no longer exists may come back, and then makes its files again."""
+        because of it. A tool or item that no longer exists may come back, and then makes its files and rows again."""
         chosen = [one for one in found if not one.reason]
         rows = tuple(table_name(one.thing.key) for one in chosen if is_rows(one.thing.key))
         problem = self._delete_rows(rows) if rows else ""
@@ -190,12 +198,20 @@ class Cleaning:
         ]
         forgotten: dict[str, set[Key]] = {}
         for one in done:
-            is_forgotten = is_rows(one.thing.key) or (one.is_left_over and not one.is_gone)
-            if is_forgotten and not one.reason:
-                forgotten.setdefault(one.thing.module, set()).add(one.thing.key)
+            key = one.thing.key
+            if is_rows(key) and not one.reason:
+                # Whoever wrote rows with this value: they are told apart by nothing else.
+                for writer in self._writers.of(key):
+                    if writer.key == key:
+                        forgotten.setdefault(writer.module, set()).add(key)
+            elif one.is_left_over and not (one.is_gone or one.reason):
+                forgotten.setdefault(one.thing.module, set()).add(key)
         self._work.memory.settle_moves()
         for module, keys in forgotten.items():
             result = self._results[module]
+            if any(is_rows(key) for key in keys) and not self._exists(module):
+                removed = replace(result.last, status=REMOVED, cause="clean")
+                result = replace(result, last=removed)
             writes = {key: write for key, write in result.writes.items() if key not in keys}
             self._work.memory.write(replace(result, writes=writes))
         return done

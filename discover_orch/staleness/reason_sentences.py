@@ -309,6 +309,8 @@ def ending_reasons(result: ToolResult) -> tuple[str, list[str]]:
             return "", [
                 f"the database is as run {last.run} left it, and the files that it made are not"
             ]
+        case _ if last.status == REMOVED and last.cause == "clean":
+            return "", ["orch clean deleted the rows that it had made"]
         case _ if last.status == REMOVED:
             return "", [f"run {last.run} removed what it had made: run it with --rebuild, too"]
         case _ if last.status == UPGRADED:

@@ -107,12 +107,13 @@ SETTLED = "settled"
 UNRECORDED = "unrecorded"
 #: The status of a tool that the database has a success of whose files are not here, as where another checkout ran it.
 ELSEWHERE = "elsewhere"
-#: That of a tool of which another one removed something, with `--rebuild`, and that has not run since.
+#: That of a tool that has not run since `orch clean`, or another tool with `--rebuild`, removed something of it.
 REMOVED = "removed"
 
 
-#: Why the outcome is unknown, why the tool was interrupted or has failed, or why it is not known what it used.
-Cause = Literal["", "worker lost", "output closed", "killed", "unreadable"]
+#: Why the outcome is unknown, why the tool was interrupted or has failed, why it is not known what it used, or what
+#: removed it.
+Cause = Literal["", "worker lost", "output closed", "killed", "unreadable", "clean"]
 
 
 class LastOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -266,3 +266,19 @@ def test_all_is_fresh_after_a_run_where_a_later_tool_does_not_say_which_rows_it_
     (root / "src/total.py").write_text(SHARED.format(stage="total", tag={"each": "load"}))
     changed(orch)
     assert changed(orch) == set()
+
+
+def test_a_day_that_comes_back_after_clean_is_made_again_by_each_tool_of_its_rows(
+    execute: Execute, root: Path, orch: Orch
+) -> None:
+    load = {"each": "raw/{day}.csv", "column": "day"}
+    fill_shared(root, {"column": "day"})
+    (root / "src/load.py").write_text(SHARED.format(stage="load", tag=load))
+    changed(orch)
+    (root / "raw/2026-01-10.csv").unlink()
+    assert orch("clean", "--yes").code == 0
+    (root / "raw/2026-01-10.csv").write_text("1")
+    assert "orch clean deleted the rows that it had made" in orch("status").out
+    assert changed(orch) == {"load 2026-01-10", "daily 2026-01-10"}
+    rows = {(maker, str(day)): amount for maker, day, amount in execute("select * from shared")}
+    assert rows == {(maker, day): DAYS[day] for maker in ("load", "daily") for day in DAYS}

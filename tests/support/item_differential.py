@@ -319,7 +319,8 @@ class Play:
         if self.is_tampered or not self.last:
             return
         self.ran += len(passed)
-        in_vain = {key for key in passed if self.last.get(key) == made[key]}
+        # Until it is cleaned, a file that is left over may be an item that is not in a clean run.
+        in_vain = {key for key in passed if key in made and self.last.get(key) == made[key]}
         self.unneeded += len(in_vain)
         self.why += [f"{key}: {why.get(key)}" for key in sorted(in_vain)]
 
