@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from statistics import median
 
@@ -62,11 +63,15 @@ class Build:
         return timing.Contestant("orch", [self.python, "-m", "discover_orch", *words], project)
 
     def time(self, figure: str, project: Project, *words: str) -> None:
-        seconds = timing.run(self.orch(project, *words), LIMIT).seconds
+        """A command that an older commit does not know has no figure."""
+        try:
+            seconds = timing.run(self.orch(project, *words), LIMIT).seconds
+        except timing.Failed:
+            return
         self.taken.setdefault(figure, []).append(seconds)
 
     def median(self, figure: str) -> float:
-        return median(self.taken[figure])
+        return median(self.taken.get(figure, [nan]))
 
 
 def commit_of(name: str) -> str:
@@ -195,7 +200,7 @@ def table(builds: Sequence[Build], loop: Build) -> str:
         "| what | " + " | ".join(heads) + (" | ratio" if with_ratio else "") + " | ÷ plain loop |",
         "| --- " * (len(heads) + with_ratio + 2) + "|",
     ]
-    for figure in builds[0].taken:
+    for figure in builds[-1].taken:
         medians = [build.median(figure) for build in builds]
         row = [f"{one:.3f}" for one in medians]
         if with_ratio:

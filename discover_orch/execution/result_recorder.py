@@ -330,7 +330,11 @@ class ResultRecorder:
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
         read_at = end.event.seen.tables_read_at if end.event.seen else 0.0
         writes = {key: self._with_latest(key, one, read_at) for key, one in writes.items()}
-        writes = {key: _with_edit(key, one, writes, writers) for key, one in writes.items()}
+        gone = {table_key(self._database.number, one) for one in end.event.removed}
+        writes = {
+            key: _with_edit(key, one, writes, writers, is_removed=key in gone)
+            for key, one in writes.items()
+        }
         if tool.column and not tool.is_in_order:
             success = with_rows(success, tool.column, tool.value_of_column, writes, writers)
         kept = self._find_kept(end, success, writes, writers)
@@ -509,10 +513,16 @@ def _keeps_earlier(tool: Tool, kept: Iterable[Key]) -> Problem:
     return build_note("keeps-earlier", message, f"orch run {tool.name} --rebuild makes it anew")
 
 
-def _with_edit(key: Key, write: Write, writes: Collection[Key], writers: Writers) -> Write:
-    """The write of an item, with when it found the table as another program had changed it."""
+def _with_edit(
+    key: Key, write: Write, writes: Collection[Key], writers: Writers, *, is_removed: bool
+) -> Write:
+    """The write of a table, with when it was found as another program had changed or dropped it. `is_removed`: orch
+    itself removed it before."""
     by_rows = write.is_in_rows and writers.knows_rows(key, writes)
     is_edited = not by_rows and writers.find_edit(key) is not None
+    if write.anew == write.seq and not is_removed:
+        last = writers.last(key)
+        is_edited |= last is not None and last.write.mark != ABSENT
     return replace(write, edited=write.seq) if is_edited else write
 
 

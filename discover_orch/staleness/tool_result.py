@@ -61,8 +61,8 @@ class Write(Struct, frozen=True, array_like=True):
     `is_left_over`: its last success neither wrote it nor looked at it, and all that this success read was seen.
     `is_by_hand`: what is there is an edit by the user that was accepted, not what the tool left. `anew`: of a
     table; when this tool last found or made it without what was in it before, also what other items had left there.
-    `edited`: of a table; when this tool last found it as another program had changed it. `is_in_rows`: of a table; an
-    item wrote it and has another write for its own rows, which it did not go beyond.
+    `edited`: of a table; when this tool last found it as another program had changed or dropped it. `is_in_rows`: of a
+    table; an item wrote it and has another write for its own rows, which it did not go beyond.
     """
 
     seq: Seq

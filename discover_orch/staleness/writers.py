@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from functools import cached_property
+from itertools import chain
 
 from msgspec import Struct
 
@@ -162,8 +163,12 @@ class Writers:
         )
 
     def was_edited(self, key: Key, own: Write, since: Seq) -> bool:
-        """Whether a tool has found the table edited since, so that what this write left there may be too."""
-        return any(row.write.edited > max(since, row.accepted) for row in self._marked(key, own))
+        """Whether a tool has found the table edited or dropped since, so that what this write left there may be too.
+        Rows are gone with their table, whoever has made it again."""
+        rows = self._marked(key, own)
+        if is_rows(key):
+            rows = chain(rows, self._marked(whole_table(key), own))
+        return any(row.write.edited > max(since, row.accepted) for row in rows)
 
     def _marked(self, key: Key, own: Write | None = None) -> Iterator[Writer]:
         """Those that found the table gone or edited, and are of concern to this write."""

@@ -282,3 +282,20 @@ def test_a_day_that_comes_back_after_clean_is_made_again_by_each_tool_of_its_row
     assert changed(orch) == {"load 2026-01-10", "daily 2026-01-10"}
     rows = {(maker, str(day)): amount for maker, day, amount in execute("select * from shared")}
     assert rows == {(maker, day): DAYS[day] for maker in ("load", "daily") for day in DAYS}
+
+
+@pytest.mark.parametrize("tag", [{}, {"column": "day"}])
+def test_a_dropped_table_that_a_later_tool_made_again_has_lost_all_rows_of_the_earlier_one(
+    execute: Execute, root: Path, orch: Orch, tag: dict[str, str]
+) -> None:
+    fill_shared(root, tag)
+    (root / "src/load.py").write_text(
+        SHARED.format(stage="load", tag={"each": "raw/{day}.csv", **tag})
+    )
+    changed(orch)
+    execute("drop table shared")
+    orch("run", "daily")
+    assert changed(orch) >= {f"load {day}" for day in DAYS}
+    rows = {(maker, str(day)): amount for maker, day, amount in execute("select * from shared")}
+    assert rows == {(maker, day): DAYS[day] for maker in ("load", "daily") for day in DAYS}
+    assert changed(orch) == set()
