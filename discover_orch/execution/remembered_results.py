@@ -134,7 +134,7 @@ class ResultRecord:
         """After a success that is remembered: warnings of what is left over from the tool since, and of what is left
         over and the tool reads, but for what this run has named."""
         registry = self._registry
-        is_left = build_test(registry, lambda: present.database.number)
+        is_left = build_test(registry, lambda: present.database)
         new = [
             (key, now.module)
             for key, write in now.writes.items()

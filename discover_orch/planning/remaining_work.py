@@ -114,7 +114,7 @@ class RemainingWork:
     def find_left_over(self) -> list[LeftOver]:
         """What is left over from tools; from one that no longer exists what another tool reads."""
         registry = self._registry
-        is_left = build_test(registry, lambda: self.current.database.number)
+        is_left = build_test(registry, lambda: self.current.database)
         left = self.build_writers().left_over.items()
         there = [(key, last.module) for key, last in left if is_left(last) and self.is_there(key)]
         found = with_readers(registry, self.all_results, there)
@@ -124,7 +124,7 @@ class RemainingWork:
         """The files that steps made that no longer exist, and the tables with rows of theirs, as far as these are
         there."""
         writers = self.build_writers()
-        is_left = build_test(self._registry, lambda: self.current.database.number)
+        is_left = build_test(self._registry, lambda: self.current.database)
         found = []
         for one in self.current.gone:
             for key, write in one.writes.items():

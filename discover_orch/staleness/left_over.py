@@ -22,6 +22,7 @@ from discover_orch.model.table_keys import (
     table_name,
     whole_table,
 )
+from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.rule import MarkOf, Reason, find_acting
 from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, ToolResult, used_files
@@ -47,10 +48,11 @@ class LeftOver(Struct, frozen=True, kw_only=True):
 
 
 def build_test(
-    registry: Registry, number_of_database: Callable[[], int]
+    registry: Registry, find_database: Callable[[], CurrentDatabase]
 ) -> Callable[[Writer], bool]:
     """Gives a function: whether nothing else keeps what was written and is left over. That is so in the present
-    database, and for a file that is no declared output. A tool that is disabled keeps its things."""
+    database, and for a file that is no declared output and not the database itself. A tool that is disabled keeps its
+    things."""
     disabled = {one.module for one in registry.disabled}
     tools = registry.tools
 
@@ -59,7 +61,9 @@ def build_test(
         if tool_of(module) in disabled or is_table_list(key) or is_all_tables(key):
             return False
         if key.startswith("table:"):
-            return database_of(key) == table_key(number_of_database(), "")
+            return database_of(key) == table_key(find_database().number, "")
+        if key[5:] == find_database().path:
+            return False
         makers = [tools[module]] if module in tools else tools.values()
         return not any(meets_input(key[5:], tool.outputs) for tool in makers)
 

@@ -90,7 +90,7 @@ class Status:
             foreign_write=lambda: self._present.database.foreign_write,
             content_of=lambda key, seq: self._present.database.content(key, seq),
         )
-        self._is_left = build_test(registry, lambda: self._present.database.number)
+        self._is_left = build_test(registry, lambda: self._present.database)
         self._forget_answers()
 
     def extend(self, registry: Registry) -> None:
