@@ -52,6 +52,11 @@ class RanFunctions:
             if any(isinstance(one, str) and project.find_path(one) for one in files):
                 self.note_hook()  # what a `.pth` file has loaded
 
+    @property
+    def is_known(self) -> bool:
+        """Whether this Python can tell."""
+        return _monitoring is not None
+
     def _start(self) -> None:
         events = _monitoring.events
         for number in _FREE_NUMBERS:

@@ -281,6 +281,7 @@ class Worker:
                 closed.append(("the event loop", unclosed))
             self._channel.exit_if_closed()
             self._capture.restore()
+        self._observer.forget_modules()
         for name, error in closed:
             failure = describe_exception(
                 error, self._prepare.root, all_frames=self._prepare.all_frames

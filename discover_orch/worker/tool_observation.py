@@ -189,7 +189,7 @@ class Observer:
             ran=ran,
             ran_loading=ran_loading,
             code_gap=code_gap,
-            kept=self._kept.find_changed(self._project.included),
+            kept=self._find_kept(),
             **others,
         )
 
@@ -198,7 +198,15 @@ class Observer:
         """While this module is loaded or this resource opened, whose users share what it reads."""
         with self.uses.loading(owner), self.ran.loading(owner):
             yield
-        self._kept.note_loaded(owner)
+        if self.ran.is_known:
+            self._kept.note_loaded(owner)
+
+    def _find_kept(self) -> tuple[str, ...]:
+        return self._kept.find_changed(self._project.included) if self.ran.is_known else ()
+
+    def forget_modules(self) -> None:
+        """At the end of the worker, so that what they hold ends with them."""
+        self._kept.forget()
 
     def _read_trace(self, loaded: Collection[str]) -> TracedUses:
         """What the kernel reported, added to what Python showed."""
