@@ -148,7 +148,8 @@ def _find(
             withdrawn = _files_of_withdrawn(registry, known, observed)
             there = (one for one in find_files(root, pattern.pattern) if one not in withdrawn)
             paths = {**dict.fromkeys(promised, True), **dict.fromkeys(there, False)}
-            return _read_files(tool, pattern, paths, params, [*upstream, *before])
+            expected = (replace(one, is_expected=True) for one in upstream)
+            return _read_files(tool, pattern, paths, params, [*expected, *before])
     return Found()
 
 
@@ -221,10 +222,9 @@ def _read_files(
     pattern: FilePattern,
     paths: Mapping[str, bool],
     params: Mapping[str, Param],
-    upstream: Sequence[Item],
+    others: Sequence[Item],
 ) -> Found:
-    """One item for the values of each file, and those of the tool upstream that makes such files. `paths` say whether
-    the file is only expected."""
+    """One item for the values of each file, and these `others`. `paths` say whether the file is only expected."""
     shape = matching(pattern.pattern)
     found: dict[str, tuple[list[object], Item]] = {}
     wrong: list[tuple[str, str]] = []
@@ -243,8 +243,8 @@ def _read_files(
         match = shape.fullmatch(path)
         if match is not None:
             add(_values_of(pattern, match), path, is_expected=is_expected)
-    for item in upstream:
-        add(item.values, item.text, is_expected=True)
+    for item in others:
+        add(item.values, item.text, is_expected=item.is_expected)
     problems = []
     if wrong:
         problems.append(_passed_over(tool, wrong))
@@ -272,6 +272,23 @@ def _warning(tool: Tool, code: str, message: str, hint: str) -> Problem:
     return Problem(
         code=code, message=message, hint=hint, severity="warning", path=tool.path, line=tool.line
     )
+
+
+def find_gone_file(tool: Tool, root: str) -> str:
+    """The file that the item of this step came from, or their pattern, if nothing of it is there any more; else ""."""
+    each, item = tool.each, tool.item
+    if not isinstance(each, FilePattern) or item.is_expected:
+        return ""
+    path = item.values[each.whole] if each.whole else item.fill(each.pattern)
+    if each.whole or not set(each.pattern) & set("*?["):
+        return "" if os.path.isfile(os.path.join(root, path)) else path
+    escaped = Item(values={name: _escape(text) for name, text in item.values.items()})
+    return path if next(find_files(root, escaped.fill(each.pattern)), None) is None else ""
+
+
+def _escape(text: str) -> str:
+    """As part of a pattern that matches this text alone."""
+    return re.sub(r"([*?[{])", r"[\1]", text)
 
 
 def find_files(root: str, pattern: str) -> Iterator[str]:

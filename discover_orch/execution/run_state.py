@@ -173,7 +173,7 @@ class Run:
         """Whether a run that is one transaction can be committed."""
         ends = [self.finished.get(module) for module in self.modules]
         is_stopped = self.is_interrupted or self._is_cancelled or self._has_errors
-        ended_well = ("done", "fresh")
+        ended_well = ("done", "fresh", "not_run")  # an item that is withdrawn does not run
         return not is_stopped and all(one is not None and one.status in ended_well for one in ends)
 
     @property

@@ -83,14 +83,16 @@ class RunHooks(Struct, frozen=True, kw_only=True):
     `prepare`, the next step is prepared while a tool runs, and is submitted before the end of that tool is yielded, so
     that it runs while that is recorded. `find_items` is asked before a step starts and, with None, at the end: it
     gives how the run goes on where there are new items, and problems. `is_needed` is asked of each step when its turn
-    comes: a tool that is fresh by then does not run. `take_records` gives what the database is to remember, and
-    `store` keeps it where no worker is left to do it."""
+    comes: a tool that is fresh by then does not run. `find_gone` gives the file that the item of a step came from, if
+    it has gone since the plan was made: then the step does not run. `take_records` gives what the database is to
+    remember, and `store` keeps it where no worker is left to do it."""
 
     expected: Callable[[str], float | None] | None = None
     settle: Settle | None = None
     prepare: Callable[[Step], None] | None = None
     find_items: FindItems | None = None
     is_needed: Callable[[str], bool] | None = None
+    find_gone: Callable[[str], str] = lambda _: ""
     take_records: Callable[[], tuple[SuccessRecord, ...]] | None = None
     store: Callable[[tuple[SuccessRecord, ...]], None] | None = None
 
@@ -187,6 +189,11 @@ class _Runner:
             if (yield from self.add_items(module)):
                 continue
             attempt = run.attempt_of(module)
+            if attempt == 1 and (gone := self._hooks.find_gone(module)):
+                if after:
+                    return
+                yield from self._withdraw(module, gone)
+                continue
             if is_needed is not None and attempt == 1 and not is_needed(module):
                 end = ToolFinished(module=module, status="fresh")
                 run.apply(end)
@@ -198,6 +205,15 @@ class _Runner:
                 step = replace(step, attempt=attempt, writes_alone=is_alone)
             self._executor.submit(step)
             run.mark_submitted(module)
+
+    def _withdraw(self, module: str, gone: str) -> Iterator[Event]:
+        name = self._steps[module].tool.name
+        note = Problem(
+            code="withdrawn", message=f"{name} is withdrawn, since {gone} is gone", severity="note"
+        )
+        for event in (RunNote(problem=note), ToolFinished(module=module, status="not_run")):
+            self._run.apply(event)
+            yield event
 
     def next_events(self) -> Iterator[Event]:
         """What happens next, from the executor and from outside. Waits for it."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from discover_orch.discovery.items import find_gone_file
 from discover_orch.discovery.registry import Registry
 from discover_orch.execution.event_masking import Masking
 from discover_orch.execution.executors import Executor
@@ -143,6 +144,7 @@ class _Session:
             self._first = self._build_driver(self._prepare, self._worker)
         self._is_parallel = False
         # A watch sees new files by itself.
+        self._gone: dict[str, str] = {}  # items that are withdrawn since the plan was made
         self._new_items: NewItems | None = None
         if watched is None and may_find_items(ready):
             self._new_items = NewItems(ready, lambda module: self._tools.find_success(module))
@@ -186,6 +188,7 @@ class _Session:
             store=self._store,
             prepare=tools.prepare if is_alone and may_submit_early else None,
             find_items=self._find_items if self._new_items is not None else None,
+            find_gone=self._find_gone,
             is_needed=None if plan.turns is None else tools.is_needed,
         )
         events = run_steps(
@@ -214,6 +217,18 @@ class _Session:
         queue = self._build_queue(plan, stays=True) if self._is_parallel else None
         self._masking.add(plan.secrets)
         return (plan, registry, queue), ()
+
+    def _find_gone(self, module: str) -> str:
+        """The file that the item of the step came from, or the same item of the tool upstream, if it is gone."""
+        registry = self._registry
+        gone = find_gone_file(registry.tools[module], self._project.root)
+        same = registry.same_items.get(tool_of(module))
+        if same is not None:
+            above = (one for one in registry.before.get(module, ()) if tool_of(one) == same.module)
+            gone = next((self._gone[one] for one in above if one in self._gone), "")
+        if gone:
+            self._gone[module] = gone
+        return gone
 
     def _build_queue(self, plan: Plan, *, stays: bool = False) -> StepQueue | None:
         """None where no two steps may run at the same time, unless it `stays` that several workers run them, or there

@@ -66,6 +66,12 @@ class Deleter:
         """Why it must not be deleted; "" where it may be."""
         last = self._writers.last(key)
         if is_rows(key):
+            if sharer := self._writers.find_sharer(key):
+                tool = self._name_of(tool_of(sharer))
+                return (
+                    f"{self._name_of(sharer)} writes rows with this value too;"
+                    f" orch run {tool} --rebuild makes them anew"
+                )
             is_edited = last is not None and self._writers.find_edit(key) is not None
             name = self._name_of(last.module) if last else ""
             return f"they were changed after {name} made them" if is_edited else ""

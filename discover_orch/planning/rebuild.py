@@ -13,7 +13,13 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.items import tool_of
-from discover_orch.model.table_keys import is_all_tables, is_table_list, table_key, table_name
+from discover_orch.model.table_keys import (
+    is_all_tables,
+    is_rows,
+    is_table_list,
+    table_key,
+    table_name,
+)
 from discover_orch.planning.cleaning import Deleter
 from discover_orch.planning.dataflow_checks import build_warning, listed
 from discover_orch.planning.plan import Plan, Removal, Step
@@ -113,6 +119,7 @@ class _Finder:
         start = table_key(self._work.current.database.number, "")
         for key, write in result.writes.items() if result else ():
             is_other = is_all_tables(key) or is_table_list(key) or write.mark == ABSENT
+            is_other |= is_rows(key)  # they go with their table
             is_folder = key.startswith("file:") and write.mark == EXISTS
             is_table = key.startswith(start)
             is_thing = is_table or (key.startswith("file:") and self._is_there(key))

@@ -381,7 +381,9 @@ class RunRenderer:
         style = self._style
         lines = [self._failed_line(one) for one in report.failures]
         lines += self._blocked_lines(report)
-        has_left = any(one.status not in ("passed", "fresh") for one in report.finished)
+        withdrawn = ("not_run",) if report.status == "passed" else ()
+        is_over = ("passed", "fresh", *withdrawn)
+        has_left = any(one.status not in is_over for one in report.finished)
         if self._resume is not None and has_left:
             resume = [f"  resume with: {self._resume.command}"]
             resume += [f"    {self._resume.again}"] if self._resume.again else []

@@ -103,7 +103,8 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
             if is_table_list(key):
                 continue
             first = writers.first(key, write)
-            if first is not None and item_text(first.module) and item_text(other.module):
+            is_of_items = first is not None and item_text(first.module) and item_text(other.module)
+            if is_of_items and key.startswith("table:"):
                 continue  # it may still have the rows of that item: they are left over
             if first is not None and max(first.accepted, first.write.seq) < write.seq:
                 reason = Reason(key, by=other.module, seq=write.seq, how="gone")

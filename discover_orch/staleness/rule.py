@@ -458,13 +458,23 @@ def find_unseen(success: Success, upstream: Iterable[ToolResult]) -> Iterator[Re
 
 
 def find_passed_on(result: ToolResult, previous: Iterable[ToolResult]) -> Iterator[Reason]:
-    """The tables that the item before this one has written since, and that this one reads: the items of a tool are one
-    writer, so that their content does not tell what passed from one to the next."""
+    """The tables that the item before this one has written since, and that this one reads, or writes too, so that the
+    order decides: the items of a tool are one writer, so that their content does not tell what passed from one to the
+    next."""
     success = result.success
     for other in previous if success else ():
         for key, write in other.writes.items():
-            if success and write.seq > success.asof and key in success.tables:
+            if not success or write.seq <= success.asof or is_table_list(key):
+                continue
+            own = result.writes.get(key) if key.startswith("table:") else None
+            if key in success.tables or (own and not _may_come_first(own, write)):
                 yield Reason(key, by=other.module, seq=write.seq)
+
+
+def _may_come_first(one: Write, other: Write) -> bool:
+    """Whether the order of these writes of a table does not matter."""
+    creates = one.only_creates or other.only_creates
+    return creates or (one.only_adds and other.only_adds) or (one.is_in_rows and other.is_in_rows)
 
 
 def find_unlike(

@@ -187,8 +187,9 @@ class Writers:
             others = [row for row in rows if not row.is_left_over and row.place != GONE]
             whole = self._rows_of(whole_table(key)) if is_rows(key) else rows
             anew = max((one.write.anew for one in whole), default=0)
-            if is_rows(key):
+            if is_rows(key):  # who else writes rows with this value does not say whose they are
                 left = [row for row in left if row.write.seq >= anew]
+                others = []
             elif left and others and key.startswith("table:"):
                 left = [
                     row
@@ -205,6 +206,11 @@ class Writers:
             for key, row in found.items()
             if key in tables or whole_table(key) not in tables
         }
+
+    def find_sharer(self, key: Key) -> str:
+        """A tool that makes these rows too; "" if there is none."""
+        rows = (row for row in self._rows_of(key) if row.place != GONE and row.write.is_made)
+        return next((row.module for row in rows), "")
 
     @cached_property
     def left_rows(self) -> Mapping[Key, list[Key]]:

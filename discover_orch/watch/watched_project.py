@@ -77,6 +77,7 @@ class WatchedProject:
         self._plan_again(is_first=True)
         self._preload: Preload | None = None
         self._turns: Turns | None = None  # of the run in progress
+        self._has_other_items = False  # since the last change was judged
         project = self.view.project
         sources = ImportGraph(project)
         self.files = WatchedFiles(project.root, sources)
@@ -165,7 +166,9 @@ class WatchedProject:
         config += items
         gone = self._read_again() if is_structural else ()
         self._configure()
-        change = self.status.compare(paths, is_structural=is_structural)
+        is_other = is_structural or self._has_other_items
+        change = self.status.compare(paths, is_structural=is_other)
+        self._has_other_items = False
         if self._turns is not None:
             self._turns.read_again()
         return replace(
@@ -173,8 +176,10 @@ class WatchedProject:
         )
 
     def judge_new(self) -> Change:
-        """What it means that files have changed which did not count before."""
-        return self.status.compare()
+        """What it means that files have changed which did not count before, and that a run has made items."""
+        change = self.status.compare(is_structural=self._has_other_items)
+        self._has_other_items = False
+        return change
 
     def note_installation(self) -> Change:
         """Packages were installed or removed."""
@@ -196,7 +201,8 @@ class WatchedProject:
         self.files.note([path for path in left if not self.is_code(path)])
         root, flows = self.view.project.root, read_flows(self.view.project.root)
         registry = with_items(with_observed(self.registry, flows), root, flows)
-        if registry.flows != self.registry.flows and not self.problems:
+        self._has_other_items |= registry.steps != self.registry.steps
+        if (self._has_other_items or registry.flows != self.registry.flows) and not self.problems:
             self.view = replace(self.view, registry=registry)
             self._plan_again()
             self.status.set_up(self.view.project, registry, self.status.code)

@@ -65,3 +65,38 @@ def test_a_file_runs_its_item_the_same_item_downstream_and_the_sum(project: Proj
         assert without_sentinel(gone["tools"]) == []
         assert gone["gone"] == ["clean 2", "features 2"]
         assert watch.settle() == [], watch.story()
+
+
+def test_items_whose_files_a_tool_makes_and_takes_away_run_and_are_withdrawn(
+    project: Project,
+) -> None:
+    split = """
+from pathlib import Path
+STAGE = "split"
+ORCH = {"replaces": "raw/*.csv"}
+def run():
+    Path("raw").mkdir(exist_ok=True)
+    for name in Path("names.txt").read_text().split():
+        Path(f"raw/{name}.csv").write_text(name)
+"""
+    root = project(
+        {
+            "orch.toml": 'stages = ["split", "clean", "features"]\n',
+            "src/split.py": split,
+            "src/clean.py": CLEAN,
+            "src/features.py": FEATURES,
+            "names.txt": "a b",
+        }
+    )
+    with watching(root) as watch:
+        run = watch.next_run()
+        assert without_sentinel(run.tools) == ["clean a", "clean b", "features a", "features b"]
+        save(root / "names.txt", "b c")
+        run = watch.next_run()
+        assert run.ended["split"] == "passed"
+        assert run.ended["clean a"] == run.ended["features a"] == "not_run"
+        run = watch.next_run()
+        assert without_sentinel(run.tools) == ["clean c", "features c"]
+        assert run.status == "passed"
+        assert watch.settle() == [], watch.story()
+    assert {one.name for one in (root / "features").iterdir()} >= {"b.txt", "c.txt"}
