@@ -257,10 +257,14 @@ class Play:
         tidied = (clean, changed)
         told = [before]
         for words in (changed, *tidied, *tidied, ("run", "--rebuild"), *tidied, ()):
+            found = self._stale()
+            # What never ran because something upstream fails may write anything.
+            is_held = bool(broken) and ["never ran"] in found.values()
             stale = {
                 key: why
-                for key, why in self._stale().items()
-                if key not in broken
+                for key, why in found.items()
+                if not is_held
+                and key not in broken
                 and key.partition(" ")[0] not in shaken
                 and not (broken and any(one in str(why) for one in UNKNOWN))
                 and not self._is_unknown(broken, made)  # it may write anything
