@@ -216,6 +216,9 @@ class Adopter:
             return ""
         tree = ast.parse(data)
         name = wanted or "main"
+        aliases = (one for one in tree.body if isinstance(one, ast.Assign))
+        if any(ast.unparse(one) == f"run = {name}" for one in aliases):
+            return ""  # it was adopted before
         if facts.run is not None:
             message = f"{facts.path} has run() beside {name}(), and orch calls run()"
             self._refuse(step.place, message, "move one of them into another module")
@@ -350,6 +353,11 @@ class Adopter:
             f"{CONF_FILE} imports get_connection() from {old.path}, so that file stays: "
             'put what an import should not do under if __name__ == "__main__":'
         )
+        if old.imports_steps:
+            self.notes.append(
+                f"{old.path} imports the steps, so an edit of one of them counts for all tools: "
+                "move get_connection() into a module of its own"
+            )
         text = f"from {module} import get_connection\n"
         if old.is_context:
             text = (

@@ -12,6 +12,7 @@ import builtins
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from discover_orch.model.errors import Location, Problem
+from discover_orch.scaffold.old_decisions import Known, find_decisions
 
 #: Names by which `run()` may take the connection.
 CONNECTIONS = frozenset({"conn", "connection", "con", "db", "database", "cnx"})
@@ -28,6 +29,8 @@ _METHODS = frozenset(
     name for kind in (str, list, dict, set, tuple) for name in dir(kind) if name[0] != "_"
 )
 _NOT_HARMLESS = frozenset({"logging.basicConfig", "logging.config.dictConfig", "time.sleep"})
+#: Methods of a connection that are work of their own.
+_CHANGES_DATA = (".execute", ".executemany", ".executescript", ".sql", ".query", ".run")
 _KEYWORDS = frozenset({"check", "capture_output", "text", "shell", "stdout", "stderr", "run_name"})
 _Names = set[str]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -55,10 +58,13 @@ class CallReader:
             if isinstance(node, ast.Import | ast.ImportFrom)
             for one in node.names
         }
-        bound = [*_bindings(tree, self._functions)]
+        self._names = frozenset(names)
+        bound = self._bound = [*_bindings(tree, self._functions)]
         #: Names that stand for steps, for what orch passes too, and for what changes nothing.
         self._steps = _spread(bound, names, _names_step)
         self._carried = _spread(bound, CONNECTIONS, _is_carried)
+        #: All options in one object.
+        self._namespaces = _spread(bound, (), _is_namespace)
         self._harmless = _spread(bound, _HARMLESS, _is_call_of)
         self._results = {
             name
@@ -69,11 +75,25 @@ class CallReader:
         self._empty = _find_empty(tree, self._functions)
         self.has_calls = False
 
-    def find_refusals(self) -> Iterator[Problem]:
-        """One for each line of the file that orch cannot carry over."""
+    def find_refusals(self, orders: Sequence[Sequence[str]]) -> Iterator[Problem]:
+        """One for each line of the file that orch cannot carry over. `orders` are the names in each list."""
         seen: set[str] = set()
         for statement in self._tree.body:
             yield from self._visit([statement], seen, self._stays and not _is_guard(statement))
+        known = Known(
+            names=self._names,
+            steps=self._steps,
+            carried=self._carried,
+            results=self._results,
+            bound=self._bound,
+            orders=orders,
+            is_step=lambda call: _is_step(call, self._steps),
+        )
+        for node, message in find_decisions(self._tree, known):
+            hint = (
+                "orch runs all steps of a list in its order: write the lists so, and leave this out"
+            )
+            yield self._problem(node, message, hint)
 
     def find_work_of_import(self) -> int:
         """The line at the top level that would run the steps in an import; 0 where there is none."""
@@ -144,6 +164,8 @@ class CallReader:
         root = _root(call.func)
         if name in _NOT_HARMLESS:
             return False
+        if root in self._carried and name.endswith(_CHANGES_DATA):
+            return False
         if root in {*self._carried, *self._functions, *self._harmless, "sys"}:
             return True
         is_method = isinstance(call.func, ast.Attribute) and call.func.attr in _METHODS
@@ -164,9 +186,13 @@ class CallReader:
             inner = node.value if isinstance(node, ast.Starred) else node
             if isinstance(node, ast.Starred) and _names(node) <= self._empty:
                 continue
-            if _is_carried(inner, self._carried) or _names(inner) & self._steps:
-                continue
             shown = ast.unparse(node)
+            if isinstance(inner, ast.Name) and inner.id in self._namespaces:
+                hint = "let run() take each option by its name: def run(conn, *, limit: int = 500):"
+                yield self._problem(call, f"{shown} has all options in one object", hint)
+                continue
+            if _is_carried(inner, self._carried):
+                continue
             if isinstance(inner, ast.Constant):
                 hint = "make it the default of a parameter of run()"
                 yield self._problem(call, f"{shown} is passed to each step", hint)
@@ -299,6 +325,16 @@ def _is_carried(node: ast.expr, carried: _Names) -> bool:
             return _is_carried(owner, carried)
         case ast.Call(func=func):
             return ast.unparse(func).rpartition(".")[2] in ("get_connection", "parse_args")
+    return False
+
+
+def _is_namespace(node: ast.expr, found: _Names) -> bool:
+    """Whether it is what argparse gives."""
+    match node:
+        case ast.Name(id=name):
+            return name in found
+        case ast.Call(func=func):
+            return ast.unparse(func).endswith(("parse_args", "parse_known_args"))
     return False
 
 

@@ -49,7 +49,7 @@ answer = os.dup(1)
 os.dup2(2, 1)
 
 def plain(one):
-    if callable(one):
+    if hasattr(one, "__qualname__"):
         return f"{one.__module__}:{one.__qualname__}"
     if hasattr(one, "__iter__"):
         return list(one)
@@ -60,9 +60,11 @@ try:
     pairs = {}
     for name in (wanted, "STAGES"):
         value = module.get(name) or {}
-        try:
-            pairs[name] = [(getattr(key, "value", key), one) for key, one in dict(value).items()]
-        except (TypeError, ValueError):
+        name_of = lambda one: getattr(one[0], "value", one[0])
+        is_pair = lambda one: isinstance(one, (tuple, list)) and len(one) == 2 and isinstance(name_of(one), str)
+        if hasattr(value, "items") or all(map(is_pair, value)):
+            pairs[name] = [(name_of((key,)), one) for key, one in dict(value).items()]
+        else:
             pairs[name] = [("", one) for one in value]
     said = json.dumps(pairs, default=plain)
 except BaseException as error:
@@ -77,7 +79,8 @@ with open(answer, "w", encoding="utf-8") as file:
 class Orchestrator(Struct, frozen=True, kw_only=True):
     """The steps and lists of the file at `path`. `name` is that of the dict or list that has the steps. `refusals`
     are what orch cannot carry over. `connection` is the line of `get_connection`, None if there is none.
-    `is_context`: it is a context manager. `calls_steps`: a call of its steps was seen in the file."""
+    `is_context`: it is a context manager. `calls_steps`: a call of its steps was seen in the file.
+    `imports_steps`: its top level imports their modules."""
 
     path: str
     name: str
@@ -87,6 +90,7 @@ class Orchestrator(Struct, frozen=True, kw_only=True):
     connection: int | None
     is_context: bool
     calls_steps: bool = True
+    imports_steps: bool = False
 
 
 def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = False) -> Orchestrator:
@@ -101,7 +105,7 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
     tree = ast.parse(data)
     reader = StepReader(tree, path, Finder(root, path).find)
     values = dict(top_assignments(tree))
-    wanted = name or (TOOL_MAP if asks else _choose(reader, path, values, data, tree))
+    wanted = name or _choose(reader, path, values, data, tree, asks=asks)
     calls = CallReader(
         tree,
         path,
@@ -122,7 +126,8 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
     if not steps:
         message = f"there is no {wanted}, or it is empty"
         raise _error(path, None, message, _EXAMPLE)
-    refusals = tuple(calls.find_refusals())
+    orders = [[step.name for step in steps], [name for name, _, _ in lists]]
+    refusals = tuple(calls.find_refusals(orders))
     decorators = [
         ast.unparse(decorator)
         for one in tree.body
@@ -138,6 +143,7 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
         connection=conf.connection_line,
         is_context=any("contextmanager" in one for one in decorators),
         calls_steps=calls.has_calls,
+        imports_steps=_imports_steps(tree, reader),
     )
 
 
@@ -146,19 +152,31 @@ _EXAMPLE = (
 )
 
 
+def _imports_steps(tree: ast.Module, reader: StepReader) -> bool:
+    return any(
+        (alias.asname or alias.name).partition(".")[0] in reader.imported
+        for node in _imports(tree)
+        for alias in node.names
+    )
+
+
 def _choose(
     reader: StepReader,
     path: str,
     values: Mapping[str, ast.expr],
     data: bytes,
     tree: ast.Module,
+    *,
+    asks: bool,
 ) -> str:
-    """The name of the dict or list that has the steps."""
+    """The name of the dict or list that has the steps. `asks`: it may be one that only a run of the file makes."""
     if TOOL_MAP in values or any(TOOL_MAP in ast.unparse(node) for node in _imports(tree)):
         return TOOL_MAP
     found = dict(reader.find_names())
     if len(found) > 1:
         found.pop("STAGES", None)
+    if not found and asks:
+        return TOOL_MAP
     if not found:
         raise DiscoveryError(build_refusal(path, data, tree))
     [first, *others] = found
@@ -194,8 +212,8 @@ class Finder:
         return "", ""
 
 
-def _imports(tree: ast.Module) -> Iterator[ast.stmt]:
-    return (node for node in tree.body if isinstance(node, ast.ImportFrom))
+def _imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
+    return (node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _read(

@@ -549,6 +549,65 @@ def test_a_file_whose_import_would_run_the_steps_is_not_imported(
     assert "only this" in answer.err
 
 
+#: What runs the steps, and what is said of it; "" where orch does the same.
+LOOPS = {
+    "for n in JOBS: JOBS[n](conn)": "",
+    "for n, job in JOBS.items(): job(conn)": "",
+    "for i, job in enumerate(JOBS.values(), 1): print(i); job(conn)": "",
+    "for n in args.jobs or list(JOBS): JOBS[n](conn)": "",
+    "names = args.jobs or JOBS\nfor n in names: JOBS[n](conn)": "",
+    "for n in ['a', 'b']: JOBS[n](conn)": "",
+    "for n in JOBS:\n    if args.only and n != args.only: continue\n    JOBS[n](conn)": "",
+    "for n in args.jobs:\n    if n not in JOBS: sys.exit(n)\n    JOBS[n](conn)": "",
+    "for n in JOBS:\n    code = JOBS[n](conn)\n    if code: break": "",
+    "if args.job: JOBS[args.job](conn)\nelse:\n    for job in JOBS.values(): job(conn)": "",
+    "for n in sys.argv[1:] or JOBS: JOBS[n](conn)": "",
+    "for n in ORDER: JOBS[n](conn)": "`ORDER` decides which steps run, and in which order",
+    "for n in ['b', 'a']: JOBS[n](conn)": "`['b', 'a']` decides which",
+    "for n in args.jobs or ORDER: JOBS[n](conn)": "decides which steps run",
+    "for n in sorted(JOBS, reverse=True): JOBS[n](conn)": "`sorted(JOBS, reverse=True)` decides",
+    "for n in reversed(JOBS): JOBS[n](conn)": "`reversed(JOBS)` decides",
+    "for n in list(JOBS)[1:]: JOBS[n](conn)": "decides which steps run",
+    "for n in [n for n in JOBS if n != 'b']: JOBS[n](conn)": "decides which steps run",
+    "todo = [n for n in JOBS if n not in SKIP]\nfor n in todo: JOBS[n](conn)": "`todo` decides",
+    "for n in JOBS:\n    if n == 'b': continue\n    JOBS[n](conn)": "`if n == 'b'` decides whether a step runs",
+    "for n in JOBS:\n    if os.path.exists(n): continue\n    JOBS[n](conn)": "old.py:13: `if os.path.exists(n)` decides",
+    "for n in JOBS:\n    if n not in SKIP: JOBS[n](conn)": "`if n not in SKIP` decides",
+    "if time.localtime().tm_wday == 0:\n    for n in JOBS: JOBS[n](conn)": "decides whether a step runs",
+    "while True:\n    for n in JOBS: JOBS[n](conn)": "`while True` runs the steps again",
+    "for n in JOBS: JOBS[n](conn, args)": "args has all options in one object",
+    "for n in JOBS: JOBS[n](conn, **OPTS.get(n, {}))": "OPTS.get(n, {}) is passed to each step",
+    "for n in JOBS: JOBS[n](conn, n)": "n is passed to each step",
+    "conn.execute('DELETE FROM t')\nfor n in JOBS: JOBS[n](conn)": "conn.execute() is no part of a step",
+}
+
+
+@pytest.mark.parametrize("body", LOOPS)
+def test_what_decides_which_steps_run_is_refused_unless_orch_does_the_same(
+    body: str, project: Project, orch: Orch
+) -> None:
+    text = (
+        "import argparse, os, sqlite3, sys, time\n"
+        "from etl import a, b\n"
+        "JOBS = {'a': a.run, 'b': b.run}\n"
+        "ORDER, SKIP, OPTS = ['b', 'a'], ['b'], {}\n"
+        "def get_connection():\n"
+        "    return sqlite3.connect('shop.db')\n\n"
+        "if __name__ == '__main__':\n"
+        "    parser = argparse.ArgumentParser()\n"
+        "    args = parser.parse_args()\n"
+        "    conn = get_connection()\n"
+        f"{textwrap.indent(body, '    ')}\n"
+        "    conn.close()\n"
+    )
+    root = project({"old.py": text, "etl/a.py": TOOL, "etl/b.py": TOOL})
+    answer = orch("adopt", "old.py", "--write")
+    said = LOOPS[body]
+    assert answer.code == (4 if said else 0), answer.text
+    assert said in answer.err, answer.err
+    assert (root / "pyproject.toml").exists() == (not said)
+
+
 def test_settings_that_exist_are_compared_and_not_changed(project: Project, orch: Orch) -> None:
     root = build(project, *SHAPES["typical"])
     settings = '[tool.orch]\nstages = ["render"]\n'

@@ -1,0 +1,138 @@
+"""Where a hand-written orchestrator decides which of its steps run, and in which order, otherwise than by its lists
+and the command line: `orch adopt` refuses that with its line, since orch would run all of them as they are listed.
+Only text is read.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from msgspec import Struct
+
+#: Calls that give all of what they are given, in the same order.
+_WHOLE = frozenset(
+    {"dict", "enumerate", "iter", "list", "track", "trange", "tqdm", "tuple", "zip", "len", "range"}
+)
+_WHOLE_METHODS = frozenset({"copy", "get", "items", "keys", "track", "tqdm", "values"})
+_Names = Collection[str]
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """What names of the file stand for: the lists `names` themselves, all that `steps` are, what comes from the
+    command line (`carried`), and what steps gave back (`results`). `bound` has what each name is bound to, anywhere.
+    `orders` are the keys and names of the lists, as they are written. `is_step` finds a call of a step."""
+
+    names: _Names
+    steps: _Names
+    carried: _Names
+    results: _Names
+    bound: Sequence[tuple[set[str], ast.expr]]
+    orders: Sequence[Sequence[str]]
+    is_step: Callable[[ast.Call], bool]
+
+
+def find_decisions(tree: ast.Module, known: Known) -> Iterator[tuple[ast.stmt | ast.expr, str]]:
+    """The nodes that decide, each with a sentence."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.For() | ast.AsyncFor() if _runs(node, known):
+                if not _is_whole(node.iter, known, frozenset()):
+                    yield (
+                        node,
+                        f"`{ast.unparse(node.iter)}` decides which steps run, and in which order",
+                    )
+                yield from _find_skips(node.body, known)
+            case ast.While() if _runs(node, known):
+                yield node, f"`while {ast.unparse(node.test)}` runs the steps again"
+            case ast.If() if _runs(node, known) and not _is_open(node.test, known):
+                yield node, f"`if {ast.unparse(node.test)}` decides whether a step runs"
+
+
+def _runs(node: ast.AST, known: Known) -> bool:
+    return any(isinstance(one, ast.Call) and known.is_step(one) for one in ast.walk(node))
+
+
+def _find_skips(body: Sequence[ast.stmt], known: Known) -> Iterator[tuple[ast.stmt, str]]:
+    """Conditions in a loop over steps under which it goes on with the next step, or ends."""
+    for statement in body:
+        if not isinstance(statement, ast.If) or _runs(statement, known):
+            continue
+        leaves = any(isinstance(one, ast.Continue | ast.Break) for one in ast.walk(statement))
+        if leaves and not _is_open(statement.test, known):
+            yield statement, f"`if {ast.unparse(statement.test)}` decides whether a step runs"
+
+
+def _is_open(test: ast.expr, known: Known) -> bool:
+    """Whether the condition is the command line's, that a step has failed, that there is a step of this name, or that
+    the file is run."""
+    said = _names(test)
+    if said & {*known.carried, *known.results, "__name__"} or _reads_argv(test):
+        return True
+    if isinstance(test, ast.UnaryOp):
+        return _is_open(test.operand, known)
+    is_constant = any(
+        isinstance(one, ast.Constant) and one.value is not None for one in ast.walk(test)
+    )
+    return (
+        not is_constant
+        and bool(said)
+        and said <= {*known.steps, "callable", "isinstance", "str", "list"}
+    )
+
+
+def _is_whole(node: ast.expr, known: Known, seen: frozenset[str]) -> bool:
+    """Whether this is all steps of a list in their order, or what the command line names."""
+
+    def is_whole(*nodes: ast.expr) -> bool:
+        return all(_is_whole(one, known, seen) for one in nodes)
+
+    if _reads_argv(node):
+        return True
+    match node:
+        case ast.Name(id=name):
+            return name in {*known.names, *known.carried} or _is_bound_whole(name, known, seen)
+        case ast.Attribute(value=ast.Name(id="self"), attr=name):
+            return _is_bound_whole(f"self.{name}", known, seen)
+        case ast.Attribute(value=owner):
+            return bool(_names(owner) & {*known.carried, *known.steps})
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return name in _WHOLE and is_whole(*[one for one in args if _names(one)][:1])
+        case ast.Call(func=ast.Attribute(value=owner, attr=name), args=args):
+            is_bar = ast.unparse(node.func).startswith(("tqdm.", "rich."))
+            return name in _WHOLE_METHODS and (is_whole(*args[:1]) if is_bar else is_whole(owner))
+        case ast.Subscript(value=owner, slice=ast.Slice() as part):
+            return is_whole(owner) and bool(_names(part) & {*known.carried})
+        case ast.Subscript(value=owner):
+            return is_whole(owner)
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            texts = [one.value for one in parts if isinstance(one, ast.Constant)]
+            return texts in [*map(list, known.orders)] if texts else is_whole(*parts)
+        case ast.ListComp(generators=parts) | ast.GeneratorExp(generators=parts):
+            tests = [test for one in parts for test in one.ifs]
+            return is_whole(*[one.iter for one in parts]) and all(
+                _is_open(one, known) for one in tests
+            )
+        case ast.BoolOp(values=parts):
+            return is_whole(*parts)
+        case ast.IfExp(body=first, orelse=second) | ast.BinOp(left=first, right=second):
+            return is_whole(first, second)
+        case ast.Starred(value=inner) | ast.Await(value=inner):
+            return is_whole(inner)
+    return False
+
+
+def _is_bound_whole(name: str, known: Known, seen: frozenset[str]) -> bool:
+    """Whether all that the name is bound to is whole; a name that the file does not bind says nothing."""
+    values = [value for targets, value in known.bound if name in targets]
+    if name in seen or not values:
+        return name in seen or name in known.steps
+    return all(_is_whole(one, known, seen | {name}) for one in values)
+
+
+def _reads_argv(node: ast.AST) -> bool:
+    return "sys.argv" in ast.unparse(node)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
