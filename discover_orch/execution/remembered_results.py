@@ -7,7 +7,7 @@ What is remembered is read where it is asked for. Nothing here decides what a re
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from discover_orch.discovery.registry import Registry, with_observed
@@ -35,6 +35,7 @@ from discover_orch.staleness.known_flow import find_known_flows
 from discover_orch.staleness.left_over import build_test, find_left_over, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import reason_sentence
+from discover_orch.staleness.rule import Reason
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
@@ -150,22 +151,33 @@ class ResultRecord:
                 registry, with_readers(registry, self._found.values(), new)
             )
         self._named.update(key for key, _ in new)
+        yield from self._find_still_read(now, present, is_left)
+
+    def _find_still_read(
+        self, now: ToolResult, present: CurrentState, is_left: Callable[[Writer], bool]
+    ) -> Iterator[Problem]:
+        """A warning for each tool of which the tool reads something that is left over; the items of one are one."""
 
         def is_new(last: Writer) -> bool:
             return last.key not in self._named and is_left(last)
 
+        module, name_of = tool_of(now.module), self._registry.display
+        by_tool: dict[str, list[Reason]] = {}
         for reason in find_left_over(now, self.writers, present.mark, is_new):
-            module, name_of = tool_of(now.module), registry.display
-            if (module, reason.key) in self._warned:
-                continue  # for another item of the tool
-            self._warned.add((module, reason.key))
+            if (module, reason.key) not in self._warned:  # for another item of the tool
+                self._warned.add((module, reason.key))
+                by_tool.setdefault(tool_of(reason.by) or reason.key, []).append(reason)
+        for first, *more in by_tool.values():
             name, gone = name_of(module), "it is gone (see orch clean) or accepted"
-            is_table = reason.key.startswith("table:") and not is_rows(reason.key)
-            if item_text(reason.by) and is_table:
-                gone = f"orch run {name_of(tool_of(reason.by))} --rebuild has made it anew, or it is accepted"
+            if more:
+                gone = "they are gone (see orch clean) or accepted"
+            is_table = first.key.startswith("table:") and not is_rows(first.key)
+            if item_text(first.by) and is_table:
+                gone = f"orch run {name_of(tool_of(first.by))} --rebuild has made it anew, or it is accepted"
+            others = f", and {len(more):,} more like it" if more else ""
             yield build_warning(
                 "left-over",
-                f"{name} {reason_sentence(reason, now, name_of)}",
+                f"{name} {reason_sentence(first, now, name_of)}{others}",
                 f"{name} stays stale until {gone} (orch accept {name})",
             )
 

@@ -375,10 +375,11 @@ def _find_remaining(planned: ReadyRun, database: DatabaseMemory, *, is_run: bool
 
 def _may_use_changed_tables(ready: ReadyRun) -> bool:
     """Whether a tool of the plan may use a table that another program has changed and that no tool of the plan makes
-    anew before."""
+    anew before. Items that are withdrawn may have left rows in a table, which nothing makes anew."""
     registry, plan = ready.view.registry, ready.plan
     tools = [step.tool for step in plan.steps]
-    return len(tools) < len(registry.order) and opens_database(tools, registry, ready.view.project)
+    is_partial = len(tools) < len(registry.order) or registry.steps
+    return bool(is_partial) and opens_database(tools, registry, ready.view.project)
 
 
 def _with_removal(ready: ReadyRun) -> ReadyRun:

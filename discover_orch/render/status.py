@@ -36,7 +36,7 @@ from discover_orch.render.style import (
 )
 from discover_orch.staleness.code_versions import functions_of, tokens_of
 from discover_orch.staleness.reason_sentences import param_text
-from discover_orch.staleness.tool_result import Success, ToolResult, run_of
+from discover_orch.staleness.tool_result import Success, ToolResult, run_of, used_files
 
 #: Runs that are shown for a single tool.
 LATEST = 5
@@ -137,6 +137,7 @@ def _by_tool(
 def find_withdrawn(left: RemainingWork) -> dict[str, list[Withdrawn]]:
     """By tool, the items that are no more and of which something is left over."""
     registry = left.view.registry
+    gone = {one.module: one for one in left.current.gone}
     found: dict[str, list[Withdrawn]] = {}
     things: dict[str, list[Used]] = {}
     for one in left.find_made_by_gone():
@@ -149,7 +150,9 @@ def find_withdrawn(left: RemainingWork) -> dict[str, list[Withdrawn]]:
         each = registry.by_tool.tools[module].each
         cause = ""
         if isinstance(each, FilePattern):
-            cause = each.file_of(Item(values=values))
+            path = each.file_of(Item(values=values))
+            success = gone[key].success
+            cause = path if success and f"file:{path}" in {*used_files(success.inputs)} else ""
         found.setdefault(module, []).append(
             Withdrawn(item=values, name=registry.display(key), cause=cause, left_over=tuple(used))
         )

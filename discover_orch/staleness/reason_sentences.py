@@ -87,10 +87,12 @@ def reason_sentence(
     *,
     is_missing: Callable[[str], bool] = lambda _: False,
     has_new_code: bool = False,
+    is_cleaned: bool = False,
 ) -> str:
     """`result` is that of the tool that is stale; `name_of` gives the name of a module; `defaults` are the values of
     its parameters where they are not given. `is_missing`: whether code imports this file, which does not exist.
-    `has_new_code`: the code of the tool changed too, so a default may be a new one."""
+    `has_new_code`: the code of the tool changed too, so a default may be a new one. `is_cleaned`: `orch clean` has
+    deleted rows that the tool `reason.by` made."""
     kind, _, name = reason.key.partition(":")
     shown = shown_key(reason.key)
     match reason.how:
@@ -102,8 +104,8 @@ def reason_sentence(
             return _out_of_order_sentence(reason, result, name_of)
         case "left over" | "left by gone":
             return _left_over_sentence(reason, name_of)
-        case "edited" if kind != "table":
-            return f"{shown} was edited after {name_of(result.module)} made it"
+        case "edited":
+            return _edited_sentence(reason, result, name_of, is_cleaned=is_cleaned)
         case _:
             pass
     match kind:
@@ -116,28 +118,32 @@ def reason_sentence(
         case "table":
             return _table_sentence(reason, result, name_of)
         case "param":
-            default = defaults.get(name)
-            then, now = param_text(reason.then, default), param_text(reason.now, default)
-            if has_new_code and now == "default" and reason.now != "default":
-                now = f"{reason.now} (the default)"
-            return f"--{name.replace('_', '-')}: {then} → {now}"
+            return _param_sentence(name, reason, defaults.get(name), has_new_code=has_new_code)
         case "env":
             return f"the environment variable {name} changed"
         case "environ":
             new = sorted({*paths_in(reason.now)} - {*paths_in(reason.then)})
             return f"the environment variable {', '.join(new)} is now set"
         case "package":
-            if not reason.now:
-                return f"{name} {reason.then} is no longer installed"
-            if not reason.then:
-                return f"{name} {reason.now} was installed"
-            return f"{name}: {reason.then} → {reason.now}"
+            return _package_sentence(name, reason)
         case "python":
             return f"Python: {reason.then} → {reason.now}"
         case "database":
             return _database_sentence(reason)
         case _:
             return f"it depends on {name_of(reason.by)}, which ran later (run {run_of(reason.seq)})"
+
+
+def _edited_sentence(
+    reason: Reason, result: ToolResult, name_of: Callable[[str], str], *, is_cleaned: bool
+) -> str:
+    shown = shown_key(reason.key)
+    if not reason.key.startswith("table:"):
+        return f"{shown} was edited after {name_of(result.module)} made it"
+    if not reason.by:
+        return f"{shown} is missing"
+    by = "orch clean, or another program," if is_cleaned else "another program"
+    return f"{shown} was changed by {by} after {name_of(reason.by)} made it"
 
 
 def _out_of_order_sentence(
@@ -234,8 +240,6 @@ def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str],
     if not reason.by:
         return f"{shown} is missing"
     tool, when = name_of(reason.by), _when(reason, result)
-    if reason.how == "edited":
-        return f"{shown} was changed by another program after {tool} made it"
     if is_table_list(reason.key):
         return f"{tool} changed which tables exist ({when})"
     if is_all_tables(reason.key):
@@ -243,6 +247,21 @@ def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str],
     missed = result.success.flow.tables_missed if result.success else ()
     verb = "made" if table_name(reason.key) in missed else "rewritten"
     return f"{shown} was {verb} by {tool} ({when})"
+
+
+def _param_sentence(name: str, reason: Reason, default: str | None, *, has_new_code: bool) -> str:
+    then, now = param_text(reason.then, default), param_text(reason.now, default)
+    if has_new_code and now == "default" and reason.now != "default":
+        now = f"{reason.now} (the default)"
+    return f"--{name.replace('_', '-')}: {then} → {now}"
+
+
+def _package_sentence(name: str, reason: Reason) -> str:
+    if not reason.now:
+        return f"{name} {reason.then} is no longer installed"
+    if not reason.then:
+        return f"{name} {reason.now} was installed"
+    return f"{name}: {reason.then} → {reason.now}"
 
 
 def _database_sentence(reason: Reason) -> str:

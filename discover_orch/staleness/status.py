@@ -42,7 +42,15 @@ from discover_orch.staleness.rule import (
     find_passed_on,
     find_unlike,
 )
-from discover_orch.staleness.tool_result import ABSENT, FILES, SETTLED, Key, ToolResult, keys_of
+from discover_orch.staleness.tool_result import (
+    ABSENT,
+    FILES,
+    REMOVED,
+    SETTLED,
+    Key,
+    ToolResult,
+    keys_of,
+)
 from discover_orch.staleness.writers import GONE, Writers
 
 #: Ends of a last run after which it is unknown what the tool has written.
@@ -278,6 +286,15 @@ class Status:
             self._defaults_of(self._registry.tools[module]),
             is_missing=self._present.code.is_missing,
             has_new_code=has_new_code,
+            is_cleaned=reason.how == "edited" and self._is_cleaned(tool_of(reason.by)),
+        )
+
+    def _is_cleaned(self, module: str) -> bool:
+        """Whether `orch clean` has deleted rows that items of the tool made which are withdrawn."""
+        return any(
+            tool_of(one.module) == module
+            and (one.last.status, one.last.cause) == (REMOVED, "clean")
+            for one in self._present.gone
         )
 
     def _upstream(self, module: str, asof: int) -> Iterator[ToolResult]:

@@ -190,14 +190,17 @@ class Writers:
             if is_rows(key):  # who else writes rows with this value does not say whose they are
                 left = [row for row in left if row.write.seq >= anew]
                 others = []
-            elif left and others and key.startswith("table:"):
-                left = [
-                    row
-                    for row in left
-                    if row.place == GONE and item_text(row.module) and row.write.seq >= anew
-                    if not row.write.is_in_rows  # these rows are left over, not the table
-                ]
-                others = []
+            elif key.startswith(
+                "table:"
+            ):  # of an item that is no more the rows, where it said which
+                left = [row for row in left if not (row.place == GONE and row.write.is_in_rows)]
+                if left and others:
+                    left = [
+                        row
+                        for row in left
+                        if row.place == GONE and item_text(row.module) and row.write.seq >= anew
+                    ]
+                    others = []
             if left and not others:
                 found[key] = max(left, key=_number_of)
         tables = {key for key in found if not is_rows(key)}
