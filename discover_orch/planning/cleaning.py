@@ -206,7 +206,7 @@ class Cleaning:
         for one in done:
             key = one.thing.key
             if is_rows(key) and not one.reason:
-                # Whoever wrote rows with this value: they are told apart by nothing else.
+                # Nothing tells the rows of different tools with the same value apart.
                 for writer in self._writers.of(key):
                     if writer.key == key:
                         forgotten.setdefault(writer.module, set()).add(key)

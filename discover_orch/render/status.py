@@ -152,7 +152,7 @@ def find_withdrawn(left: RemainingWork) -> dict[str, list[Withdrawn]]:
         if isinstance(each, FilePattern):
             path = each.file_of(Item(values=values))
             success = gone[key].success
-            cause = path if success and f"file:{path}" in {*used_files(success.inputs)} else ""
+            cause = path if success and f"file:{path}" in used_files(success.inputs) else ""
         found.setdefault(module, []).append(
             Withdrawn(item=values, name=registry.display(key), cause=cause, left_over=tuple(used))
         )

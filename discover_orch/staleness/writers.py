@@ -190,9 +190,8 @@ class Writers:
             if is_rows(key):  # who else writes rows with this value does not say whose they are
                 left = [row for row in left if row.write.seq >= anew]
                 others = []
-            elif key.startswith(
-                "table:"
-            ):  # of an item that is no more the rows, where it said which
+            elif key.startswith("table:"):
+                # Of an item that is gone its rows are left over, where it said which they are.
                 left = [row for row in left if not (row.place == GONE and row.write.is_in_rows)]
                 if left and others:
                     left = [
