@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.config.file import SHARED_FILE, find_root
+from discover_orch.discovery.scanner import is_tool_name
 from discover_orch.model.conventions import ALL_STAGES, CONF_FILE, OWN_OPTIONS, SQL_SUFFIX
 from discover_orch.model.errors import Location, OrchError, Problem
 from discover_orch.planning.project_view import ProjectView, plan_targets, read_project
@@ -34,6 +35,7 @@ from discover_orch.scaffold.file_changes import (
     write_changes,
 )
 from discover_orch.scaffold.old_calls import CONNECTIONS
+from discover_orch.scaffold.old_options import compare_options
 from discover_orch.scaffold.old_orchestrator import Finder, Orchestrator
 from discover_orch.scaffold.step_lists import Step
 from discover_orch.source.command_line import find_command_line
@@ -146,13 +148,13 @@ class Adopter:
                 self._warn(
                     place, message, "correct STAGE and AFTER in its tools, or rename the list"
                 )
-        params = [param for tool in view.registry.tools.values() for param in tool.params]
-        if params:
-            self.notes.append(
-                "the parameters of run() are the options of orch run now: write the types and defaults of argparse "
-                "there, such as limit: int = 500"
-            )
-        for name in sorted({param.name for param in params} & OWN_OPTIONS):
+        modules = {one.module for one in self.tools.values()}
+        tools = [one for one in view.registry.tools.values() if one.module in modules]
+        refusals, notes = compare_options(self.old, tools)
+        self.problems += refusals
+        self.notes += notes
+        params = {param.name for tool in tools for param in tool.params}
+        for name in sorted(params & OWN_OPTIONS):
             self.notes.append(
                 f"orch run has an option --{name.replace('_', '-')} of its own: rename the parameter {name}, "
                 f"or set it with -p {name}=VALUE"
@@ -270,7 +272,7 @@ class Adopter:
             found = tuple(one for one in dict.fromkeys(members) if one in self.tools)
             if found:
                 yield name, (found, place)
-            elif self.old.lists:
+            elif known.isdisjoint(members):
                 self._warn(place, f"the list {name} has no tools")
 
     def _is_alone(self, tool: FoundTool) -> bool:
@@ -306,7 +308,7 @@ class Adopter:
         packages = ["."] if "." in tops else sorted(tops)
         bases = [os.path.normpath(tool.base) for tool in tools]
         if self.old.connection is not None:
-            bases.append(os.path.dirname(self.old.path) or ".")
+            bases.append(self.old.connection_from[1])
         bases = list(dict.fromkeys(bases))
         table: Table = {
             "packages": None if packages == ["src"] else packages,
@@ -328,7 +330,8 @@ class Adopter:
         return None
 
     def _conf(self) -> FileChange | None:
-        """`orchconf.py`, or its end where it exists: it imports the connection from the old file, which so stays."""
+        """`orchconf.py`, or its end where it exists: it imports the connection, from the old file where that defines
+        it, which so stays."""
         old, before = self.old, read_file(self._root, CONF_FILE)
         if before is not None and b"get_connection" in before:
             return None
@@ -344,16 +347,19 @@ class Adopter:
                 self.notes.append(message)
             return None
         place = Location(path=old.path, line=old.connection)
-        module = os.path.basename(old.path).removesuffix(".py")
-        if not module.isidentifier():
+        file, base = old.connection_from
+        module = os.path.relpath(file, base).removesuffix(".py").removesuffix("/__init__")
+        module = module.replace("/", ".")
+        if not is_tool_name(module):
             message = f"{CONF_FILE} cannot import get_connection() from a file of this name"
             self._warn(place, message, "rename the file, such as run_pipeline.py")
             return None
-        self.notes.append(
-            f"{CONF_FILE} imports get_connection() from {old.path}, so that file stays: "
-            'put what an import should not do under if __name__ == "__main__":'
-        )
-        if old.imports_steps:
+        if file == old.path:
+            self.notes.append(
+                f"{CONF_FILE} imports get_connection() from {old.path}, so that file stays: "
+                'put what an import should not do under if __name__ == "__main__":'
+            )
+        if file == old.path and old.imports_steps:
             self.notes.append(
                 f"{old.path} imports the steps, so an edit of one of them counts for all tools: "
                 "move get_connection() into a module of its own"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from discover_orch.model.errors import Location, Problem
 from discover_orch.scaffold.old_decisions import Known, find_decisions
+from discover_orch.scaffold.step_lists import find_changed
 
 #: Names by which `run()` may take the connection.
 CONNECTIONS = frozenset({"conn", "connection", "con", "db", "database", "cnx"})
@@ -74,6 +75,8 @@ class CallReader:
         }
         self._empty = _find_empty(tree, self._functions)
         self.has_calls = False
+        #: Options of the command line, and the parameters that the steps get them as; "" by position.
+        self.passed: dict[str, str] = {}
 
     def find_refusals(self, orders: Sequence[Sequence[str]]) -> Iterator[Problem]:
         """One for each line of the file that orch cannot carry over. `orders` are the names in each list."""
@@ -86,13 +89,11 @@ class CallReader:
             carried=self._carried,
             results=self._results,
             bound=self._bound,
+            changed=find_changed(self._tree),
             orders=orders,
             is_step=lambda call: _is_step(call, self._steps),
         )
-        for node, message in find_decisions(self._tree, known):
-            hint = (
-                "orch runs all steps of a list in its order: write the lists so, and leave this out"
-            )
+        for node, message, hint in find_decisions(self._tree, known):
             yield self._problem(node, message, hint)
 
     def find_work_of_import(self) -> int:
@@ -132,6 +133,8 @@ class CallReader:
                     hint = (
                         "put it into get_connection() at the top level, which orch will still use"
                     )
+                if doing == "time.sleep()":
+                    hint = 'leave it out; ORCH = {"retries": 2} in a module tries its step again, after a pause'
                 message = f"{doing} is no part of a step, so orch would not run it"
                 yield self._problem(statement, message, hint)
             for call in calls:
@@ -172,17 +175,27 @@ class CallReader:
         return name.endswith("get_connection") or (is_method and root not in self._imported)
 
     def _find_arguments(self, call: ast.Call) -> Iterator[Problem]:
-        name = ast.unparse(call.func)
-        if name.startswith(_STARTERS):
+        called = ast.unparse(call.func)
+        if called.startswith(_STARTERS):
             for word in _fixed_words(call, self._steps | self._empty):
                 hint = "make it the default of a parameter of run()"
                 yield self._problem(call, f"{word} is passed to each step", hint)
             for keyword in call.keywords:
                 if keyword.arg and keyword.arg not in _KEYWORDS:
                     hint = "set it in the module, or with env_file in the settings"
-                    yield self._problem(call, f"{name}() sets {keyword.arg} for its steps", hint)
+                    yield self._problem(call, f"{called}() sets {keyword.arg} for its steps", hint)
             return
-        for node in [*call.args, *(keyword.value for keyword in call.keywords)]:
+        for name, node in [
+            *(("", one) for one in call.args),
+            *((keyword.arg, keyword.value) for keyword in call.keywords),
+        ]:
+            if name is None:
+                hint = (
+                    "name each option of the command line here, as in run(conn, since=args.since)"
+                )
+                message = f"**{ast.unparse(node)} does not say what is passed to a step"
+                yield self._problem(call, message, hint)
+                continue
             inner = node.value if isinstance(node, ast.Starred) else node
             if isinstance(node, ast.Starred) and _names(node) <= self._empty:
                 continue
@@ -192,6 +205,8 @@ class CallReader:
                 yield self._problem(call, f"{shown} has all options in one object", hint)
                 continue
             if _is_carried(inner, self._carried):
+                if isinstance(inner, ast.Attribute):
+                    self.passed[inner.attr] = name
                 continue
             if isinstance(inner, ast.Constant):
                 hint = "make it the default of a parameter of run()"

@@ -31,6 +31,7 @@ from discover_orch.scaffold.step_lists import (
     find_changes,
     top_assignments,
 )
+from discover_orch.source.command_line import ParsedOption, find_options
 from discover_orch.source.facts import BrokenTool
 from discover_orch.source.read_module import read_conf
 
@@ -78,9 +79,10 @@ with open(answer, "w", encoding="utf-8") as file:
 
 class Orchestrator(Struct, frozen=True, kw_only=True):
     """The steps and lists of the file at `path`. `name` is that of the dict or list that has the steps. `refusals`
-    are what orch cannot carry over. `connection` is the line of `get_connection`, None if there is none.
-    `is_context`: it is a context manager. `calls_steps`: a call of its steps was seen in the file.
-    `imports_steps`: its top level imports their modules."""
+    are what orch cannot carry over. `connection` is the line of `get_connection`, None if there is none, and
+    `connection_from` the file that defines it and its folder on `sys.path`. `is_context`: it is a context manager.
+    `calls_steps`: a call of its steps was seen in the file. `options` are those of its command line, and `passed` the
+    parameters that the steps get them as, "" by position. `imports_steps`: its top level imports their modules."""
 
     path: str
     name: str
@@ -88,8 +90,11 @@ class Orchestrator(Struct, frozen=True, kw_only=True):
     lists: tuple[NamedList, ...]
     refusals: tuple[Problem, ...] = ()
     connection: int | None
+    connection_from: tuple[str, str]
     is_context: bool
     calls_steps: bool = True
+    options: tuple[ParsedOption, ...] = ()
+    passed: Mapping[str, str] = {}
     imports_steps: bool = False
 
 
@@ -128,9 +133,11 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
         raise _error(path, None, message, _EXAMPLE)
     orders = [[step.name for step in steps], [name for name, _, _ in lists]]
     refusals = tuple(calls.find_refusals(orders))
+    folder, defined_in = _find_connection(tree, path, Finder(root, path))
+    definition = tree if defined_in == path else ast.parse(read_file(root, defined_in) or b"")
     decorators = [
         ast.unparse(decorator)
-        for one in tree.body
+        for one in definition.body
         if isinstance(one, ast.FunctionDef) and one.name == "get_connection"
         for decorator in one.decorator_list
     ]
@@ -141,8 +148,11 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
         lists=lists,
         refusals=refusals,
         connection=conf.connection_line,
+        connection_from=(defined_in, folder),
         is_context=any("contextmanager" in one for one in decorators),
         calls_steps=calls.has_calls,
+        options=tuple(find_options(tree)),
+        passed=calls.passed,
         imports_steps=_imports_steps(tree, reader),
     )
 
@@ -150,6 +160,17 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
 _EXAMPLE = (
     'orch adopt reads STEPS = {"parse": "src.pipeline.parse"} at the top level, under any name'
 )
+
+
+def _find_connection(tree: ast.Module, path: str, finder: Finder) -> tuple[str, str]:
+    """(the folder on `sys.path`, the file) of the module that defines `get_connection`."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported = [one for one in node.names if one.name == "get_connection"]
+            folder, found = finder.find(node.module) if imported else ("", "")
+            if found:
+                return folder, found
+    return os.path.dirname(path) or ".", path
 
 
 def _imports_steps(tree: ast.Module, reader: StepReader) -> bool:
@@ -249,7 +270,8 @@ def _read(
     hint = f"orch adopt {path}{more} --import runs the file, as an import does, and reads {wrong}"
     if not may_ask:
         hint = "write its entries out: an import of this file would run its steps"
-    raise _error(path, line, message, hint)
+    place = Location(path=path, line=line)
+    raise DiscoveryError.of("adopt", message, hint, place)
 
 
 def _find_lists(found: StepList, values: Mapping[str, ast.expr], path: str) -> Iterator[NamedList]:

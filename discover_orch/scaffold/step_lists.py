@@ -158,7 +158,7 @@ class StepReader:
         place = Location(path=self._path, line=node.lineno)
         problem = hint = ""
         match node:
-            case ast.Tuple(elts=[first, second, *more]) if self._is_name(first):
+            case ast.Tuple(elts=[first, second, *more]) if self._is_name(first, second):
                 inner = self._read_step(_text(first), second)
                 if inner.is_there and not more:
                     return replace(inner, name=name or inner.name, place=place)
@@ -191,9 +191,11 @@ class StepReader:
             name=shown, text=text, place=place, problem=problem, hint=hint, is_there=is_there
         )
 
-    def _is_name(self, node: ast.expr) -> bool:
-        text = _text(node)
-        return bool(text) and not _is_interpreter(text) and not self._find(text)[1]
+    def _is_name(self, first: ast.expr, second: ast.expr) -> bool:
+        """Whether a pair is a name and a step: `("fetch", fetch)`, also where there is a module `fetch`."""
+        text = _text(first)
+        is_module = bool(self._find(text)[1]) and bool(_text(second))
+        return bool(text) and not _is_interpreter(text) and not is_module
 
     def _read_dict(self, name: str, values: Mapping[str, ast.expr], node: ast.Dict) -> Step:
         """`{"name": "clean", "script": "clean.py"}`: the one value that is a step, and its name."""
@@ -294,20 +296,34 @@ def find_changes(tree: ast.Module, name: str) -> list[int]:
     return lines[1:]
 
 
+def find_changed(tree: ast.AST) -> set[str]:
+    """The names whose lists and dicts something changes in place, as `STAGES["full"].append("a")` does."""
+    return {name for node in ast.walk(tree) if (name := _find_changed(node))}
+
+
 def _changes(node: ast.AST, name: str) -> bool:
-    """Whether the node binds the name, or changes what is in its value, as `STAGES["full"].append("a")` does."""
+    """Whether the node binds the name, or changes what is in its value."""
     match node:
         case ast.alias(name=imported, asname=known_as):
             return (known_as or imported) == name
+        case ast.Name(id=bound, ctx=ast.Store() | ast.Del()):
+            return bound == name
+    return _find_changed(node) == name
+
+
+def _find_changed(node: ast.AST) -> str:
+    match node:
         case ast.Call(func=ast.Attribute(value=owner, attr=method)) if method in _CHANGES:
             changed = owner
-        case ast.Name(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+        case ast.Call(func=func, args=[owner]) if ast.unparse(func).endswith("shuffle"):
+            changed = owner
+        case ast.Subscript(ctx=ast.Store() | ast.Del()):
             changed = node
         case _:
-            return False
-    while isinstance(changed, ast.Subscript | ast.Attribute):
+            return ""
+    while isinstance(changed, ast.Subscript):
         changed = changed.value
-    return isinstance(changed, ast.Name) and changed.id == name
+    return ast.unparse(changed)
 
 
 def _text(node: ast.AST | None) -> str:

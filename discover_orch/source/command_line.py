@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class ParsedOption(Struct, frozen=True, kw_only=True):
+    """An option that a module adds to a parser of argparse. `name` is that of its value, and `param` is the parameter
+    that would be the same option: `rows: int = 1`."""
+
+    flag: str
+    name: str
+    param: str
+    line: int
 
 
 def find_command_line(tree: ast.Module, name: str) -> tuple[int, str]:
@@ -17,7 +30,7 @@ def find_command_line(tree: ast.Module, name: str) -> tuple[int, str]:
         for node in ast.walk(function) if function is not None else ():
             match node:
                 case ast.Call(func=ast.Attribute(attr="parse_args" | "parse_known_args")):
-                    return node.lineno, _build_signature(tree)
+                    return node.lineno, build_signature(find_options(tree))
                 case ast.Attribute(value=ast.Name(id="sys"), attr="argv"):
                     return node.lineno, "run(*, source: str)"
                 case ast.Call(func=ast.Name(id=called)) if called not in seen:
@@ -26,26 +39,40 @@ def find_command_line(tree: ast.Module, name: str) -> tuple[int, str]:
     return 0, ""
 
 
-def _build_signature(tree: ast.Module) -> str:
-    """That of the options which the module adds to a parser of argparse."""
-    params = []
+def find_options(tree: ast.Module) -> Iterator[ParsedOption]:
+    """A default that is a constant of the module is its value."""
+    constants = {
+        ast.unparse(node.targets[0]): node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Attribute(attr="add_argument"), args=args, keywords=keywords):
                 flags = [one.value for one in args if isinstance(one, ast.Constant)]
                 names = [str(one) for one in flags if str(one)[:2] == "--" or str(one)[:1] != "-"]
                 if names:
-                    options = {one.arg: one.value for one in keywords if one.arg}
-                    params.append(_build_param(names[0], options))
-    params.sort(key=lambda one: "=" in one)
+                    options = {
+                        one.arg: constants.get(ast.unparse(one.value), one.value)
+                        for one in keywords
+                        if one.arg
+                    }
+                    yield _read_option(names[0], options, node.lineno)
+
+
+def build_signature(options: Iterable[ParsedOption]) -> str:
+    params = sorted((one.param for one in options), key=lambda one: "=" in one)
     return f"run(*, {', '.join(params)})" if params else "run()"
 
 
-def _build_param(flag: str, options: dict[str, ast.expr]) -> str:
-    """`rows: int = 1` for `--rows`, `type=int, default=1`."""
+def _read_option(flag: str, options: dict[str, ast.expr], line: int) -> ParsedOption:
     name = flag.lstrip("-").replace("-", "_")
     if isinstance(dest := options.get("dest"), ast.Constant):
         name = str(dest.value)
+    return ParsedOption(flag=flag, name=name, param=_build_param(flag, name, options), line=line)
+
+
+def _build_param(flag: str, name: str, options: dict[str, ast.expr]) -> str:
     text = {key: ast.unparse(value) for key, value in options.items()}
     if text.get("action", "").strip("'\"") in ("store_true", "store_false"):
         return f"{name}: bool = {'False' if 'true' in text['action'] else 'True'}"
