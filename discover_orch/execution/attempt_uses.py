@@ -7,7 +7,7 @@ hashes files, writes none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -83,10 +83,13 @@ class AttemptReader:
     def read(self, end: AttemptEnd) -> Attempt:
         tool, before, database = end.tool, end.before, end.database
         seen = end.event.seen or Observation()
-        known = [*self._find_shared(tool, self._code.known(tool))]
-        code = self._code.read(tool, end.event, known, before)
+        known = self._code.known(tool)
+        shared = self._find_shared(tool, known)
+        code = self._code.read(tool, end.event, shared, before)
         packages = self._code.packages(tool, code.modules)
-        shared = [_without_own(one, seen) for one in self._find_shared(tool, code.versions)]
+        if code.versions.keys() != known.keys():
+            shared = self._find_shared(tool, code.versions)
+        shared = [_without_own(one, seen) for one in shared]
         writes = find_writes(end, seen, self._root, self._current.registry.flows)
         made = find_made_before(seen, database, before)
         writes |= made
@@ -176,13 +179,15 @@ class AttemptReader:
                     found[use.key] = version
         return found
 
-    def _find_shared(self, tool: Tool, code: Iterable[str]) -> Iterator[Observation]:
+    def _find_shared(self, tool: Tool, code: Iterable[str]) -> list[Observation]:
         """What the users of this code and of the tool's resources share, as far as other tools have seen it."""
-        if self._shared:
-            own = {*map(id, self._newest)}
-            resources = all_resources(tool, self._current.registry) if tool.resources else ()
-            for owner in (*code, *(f"{RESOURCE}{name}" for name in resources)):
-                yield from (one for one in self._shared.get(owner, ()) if id(one) not in own)
+        if not self._shared:
+            return []
+        resources = all_resources(tool, self._current.registry) if tool.resources else ()
+        owners = (*code, *(f"{RESOURCE}{name}" for name in resources))
+        found = [one for owner in owners if owner in self._shared for one in self._shared[owner]]
+        own = {*map(id, self._newest)}
+        return [one for one in found if id(one) not in own]
 
     def _spelled_variables(
         self, observed: Iterable[Observation], code: Mapping[str, str], files: Mapping[Key, str]

@@ -52,12 +52,12 @@ def find_writes(
     tool, ended, database, before = end.tool, end.ended, end.database, end.before
     found: dict[Key, Write] = {}
     new = _find_new(seen, before)
-    others = [flow for one, flow in flows.items() if one != tool.module]
     for use in seen.find("file", *WRITTEN):
         mark = use.state or read_mark(os.path.join(root, use.name))
         is_appended = use.kind == "appended"
         is_checked = not is_appended and (
-            use.kind != "scratch" or any(use.name in flow.reads for flow in others)
+            use.kind != "scratch"
+            or any(use.name in flow.reads for one, flow in flows.items() if one != tool.module)
         )
         found[use.key] = Write(ended, mark, is_checked, is_appended, is_new=use.name in new)
     found |= {use.key: Write(ended, ABSENT) for use in seen.find("file", "removed")}

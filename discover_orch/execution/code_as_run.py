@@ -166,11 +166,15 @@ class CodeReader:
             return found
 
         past = before.success.inputs.code if before.success else {}
+        now, tried = build(past), before.tried.code
+        with_earlier = build(past, tried) if tried else now
+        if now == past:
+            return now, with_earlier
         is_as_past = all(
             version_now(version, code.get(path, ABSENT), pieces.get(path)) == version
             for path, version in past.items()
         )
-        return build(past) if is_as_past else build(), build(past, before.tried.code)
+        return now if is_as_past else build(), with_earlier
 
     def _find_ran(self, seen: Observation, code: Iterable[str]) -> Mapping[str, Collection[str]]:
         """The functions that count as run: those of the tool, those that ran while a module of its code was loaded,

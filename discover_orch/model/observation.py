@@ -127,7 +127,8 @@ class Observation(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
 
     def names(self, thing: str, *kinds: Kind) -> tuple[str, ...]:
         """The same as names, each once: `data/in.csv`."""
-        return tuple(dict.fromkeys(use.name for use in self.find(thing, *kinds)))
+        found = self.find(thing, *kinds)
+        return tuple(dict.fromkeys(use.name for use in found)) if found else ()
 
     def find_shared(self) -> dict[str, list[Use]]:
         """By owner, the uses that count for all its users."""

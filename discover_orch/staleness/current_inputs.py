@@ -236,11 +236,13 @@ def find_gone(registry: Registry) -> list[str]:
 
 def takes_connection(tool: Tool, registry: Registry) -> bool:
     """Whether the tool gets `conn`, itself or through a resource."""
-    return bool(tool.resources) and _CONN in all_resources(tool, registry)
+    return _CONN in tool.resources or _CONN in all_resources(tool, registry)
 
 
 def takes_orchconf(tool: Tool, registry: Registry, project: Project) -> bool:
     """Whether the tool gets something that `orchconf.py` makes."""
+    if registry.conf is None:
+        return False
     taken = all_resources(tool, registry)
     if _CONN in taken and uses_get_connection(registry, project):
         return True
