@@ -32,6 +32,7 @@ def compare_options(
     tools = tuple(tools)
     problems: list[Problem] = []
     notes: list[str] = []
+    unused: list[str] = []
     for option in old.options:
         name = old.passed.get(option.name) or option.name
         wanted = re.sub(r"^\w+", name, option.param)
@@ -50,11 +51,14 @@ def compare_options(
         elif not taken and option.name in old.passed:
             notes.append(f"{option.flag} has the name of the parameter now that takes it")
         elif not taken:
-            notes.append(
-                f"no tool takes {option.flag}: orch run --help shows how to choose tools, and what to show"
-            )
+            unused.append(option.flag)
         elif (flag := taken[0][1].flag) != option.flag:
             notes.append(f"{option.flag} is {flag} now, after its parameter")
+    if unused:
+        flags = ", ".join(unused)
+        notes.append(
+            f"no tool takes {flags}: orch run --help shows how to choose tools, and what to show"
+        )
     return tuple(problems), tuple(notes)
 
 

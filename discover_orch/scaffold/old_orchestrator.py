@@ -132,7 +132,7 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
         message = f"there is no {wanted}, or it is empty"
         raise _error(path, None, message, _EXAMPLE)
     orders = [[step.name for step in steps], [name for name, _, _ in lists]]
-    refusals = tuple(calls.find_refusals(orders))
+    refusals = tuple(sorted(calls.find_refusals(orders), key=lambda one: one.line or 0))
     folder, defined_in = _find_connection(tree, path, Finder(root, path))
     definition = tree if defined_in == path else ast.parse(read_file(root, defined_in) or b"")
     decorators = [
