@@ -27,14 +27,14 @@ def check_watch(seeds: Iterable[int]) -> None:
     assert not told, told
 
 
-def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_3_histories() -> None:
-    check(range(3))
+def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_a_history() -> None:
+    check(range(1))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_22_histories() -> None:
-    check(range(3, 25))
+def test_after_changed_all_is_as_from_scratch_and_the_commands_agree_in_24_histories() -> None:
+    check(range(1, 25))
 
 
 @pytest.mark.slow

@@ -124,33 +124,34 @@ def test_the_order_and_the_checks_of_a_clone_are_those_of_where_it_has_run(
     assert orch("check").out != check.out
 
 
-@pytest.mark.parametrize(
-    ("path", "text", "selected"),
-    [
-        ("conf/shop.yaml", "title: Other\n", ["totals", "zip"]),
-        ("conf/days/tuesday.csv", "2\n", ["totals", "zip"]),
-        ("conf/extra.yaml", "", ["totals", "zip"]),
-        ("data/orders.csv", "north,2\n", ["clean", "load", "counted", "again", "totals", "zip"]),
-        ("scripts/count.sh", "echo\n", ["counted"]),
-        ("scripts/child.py", "print(1)\n", ["child"]),
-        ("src/helper.py", "NUMBER = 2\n", ["child"]),
-        ("src/helper.py", "NUMBER = 1  # a comment\n", []),
-        ("README.md", "nobody reads this\n", []),
-    ],
-)
+#: A path, its new text, and the tools that a change of it selects.
+CHANGES = [
+    ("conf/shop.yaml", "title: Other\n", ["totals", "zip"]),
+    ("conf/days/tuesday.csv", "2\n", ["totals", "zip"]),
+    ("conf/extra.yaml", "", ["totals", "zip"]),
+    ("data/orders.csv", "north,2\n", ["clean", "load", "counted", "again", "totals", "zip"]),
+    ("scripts/count.sh", "echo\n", ["counted"]),
+    ("scripts/child.py", "print(1)\n", ["child"]),
+    ("src/helper.py", "NUMBER = 2\n", ["child"]),
+    ("src/helper.py", "NUMBER = 1  # a comment\n", []),
+    ("README.md", "nobody reads this\n", []),
+]
+
+
 def test_a_pull_request_of_what_tools_read_selects_them_in_a_clone(
-    path: str, text: str, selected: list[str], clone: Callable[[], Path], orch: Orch
+    clone: Callable[[], Path], orch: Orch
 ) -> None:
     root = clone()
-    git(root, "checkout", "-qb", "change")
-    (root / path).write_text(text)
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "two")
-    listed = orch("list", "--changed-since", "origin/main")
-    assert sorted(names(listed.out)) == sorted(selected)
-    (root / "orch.lock").unlink()  # as it was without
-    git(root, "commit", "-qam", "three")
-    assert names(orch("list", "--changed-since", "origin/main").out) == []
+    for path, text, selected in CHANGES:
+        git(root, "checkout", "-q", "-B", "change", "origin/main")
+        (root / path).write_text(text)
+        git(root, "add", "-A")
+        git(root, "commit", "-qm", "two")
+        listed = orch("list", "--changed-since", "origin/main")
+        assert sorted(names(listed.out)) == sorted(selected), path
+        (root / "orch.lock").unlink()  # as it was without
+        git(root, "commit", "-qam", "three")
+        assert names(orch("list", "--changed-since", "origin/main").out) == []
 
 
 def test_what_read_the_data_of_a_tool_that_is_gone_is_selected(

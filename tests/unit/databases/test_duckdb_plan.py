@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,11 +34,12 @@ SCRIPT = """
 """
 
 
-@pytest.fixture
-def conn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection]:
-    monkeypatch.chdir(tmp_path)
-    Path("in.csv").write_text("1,2\n")
-    with duckdb.connect("w.duckdb") as conn:
+@pytest.fixture(scope="module")
+def conn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
+    """One for all tests, each of which rolls back what it does."""
+    folder = tmp_path_factory.mktemp("duckdb")
+    with contextlib.chdir(folder), duckdb.connect("w.duckdb") as conn:
+        Path("in.csv").write_text("1,2\n")
         conn.execute("ATTACH 'other.duckdb' AS other; CREATE TABLE other.o (a INTEGER)")
         conn.execute(SCRIPT)
         yield conn

@@ -790,7 +790,9 @@ WORLDS = {
 }
 
 
-@pytest.mark.parametrize("start", range(0, 400, 100))
+@pytest.mark.parametrize(
+    "start", [0, *(pytest.param(start, marks=pytest.mark.slow) for start in (100, 200, 300))]
+)
 @pytest.mark.parametrize("name", WORLDS)
 def test_after_one_run_of_what_is_stale_all_is_as_from_scratch(name: str, start: int) -> None:
     first = WORLDS[name].first + start
