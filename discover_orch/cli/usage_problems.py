@@ -9,7 +9,7 @@ import click
 from discover_orch.model.errors import Problem, nearest
 
 #: An option that is less similar is not what was meant.
-_OPTION_SIMILARITY = 0.7
+_OPTION_SIMILARITY = 0.65
 #: By the name of the option or argument that is missing.
 _FOR_MISSING: Mapping[str, str] = {
     "stage": "orch list shows the stages of the project; any other name adds a stage"
