@@ -44,7 +44,7 @@ class ConnectionSettings:
                 self._settings = database.read_settings()
 
     def restore(self, *, may_be_set: bool) -> None:
-        """`may_be_set`: a statement of the tool may have set something. DuckDB takes milliseconds to say what."""
+        """`may_be_set`: a statement of the tool may have set something. Asking the database what takes time."""
         if getattr(self._conn, "_execution_options", None) is not self._options:
             self._conn._execution_options = self._options
         with suppress(Exception):  # the tool has closed it

@@ -86,9 +86,9 @@ class Transaction:
         """Whether `end` would commit anything; None if unknown. Asked before `end`."""
         return False
 
-    def restore_connection(self) -> None:
+    def restore_connection(self, *, may_be_set: bool = True) -> None:
         """Take back what the tool has left on the connection beside its writes: temporary tables, attached databases.
-        Called after `end`."""
+        Called after `end`. `may_be_set` is as of `TableLog.may_have_set`."""
 
     def may_have_kept_writes(self) -> bool:
         """Whether writes of the tool may stay in the database if it fails. Asked before `end`.

@@ -139,7 +139,7 @@ class DuckdbTransaction(DriverTransaction):
             return "closed" in str(error)
         return False
 
-    def restore_connection(self) -> None:
+    def restore_connection(self, *, may_be_set: bool = True) -> None:
         if self._before is None or self.is_closed():
             return
         temporary, databases = self._before

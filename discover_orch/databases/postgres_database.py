@@ -198,7 +198,7 @@ class PsycopgTransaction(DriverTransaction):
                 raise
             conn.close()  # then the server rolls back
 
-    def restore_connection(self) -> None:
+    def restore_connection(self, *, may_be_set: bool = True) -> None:
         if self._temporary is not None and not self._inner.closed:
             with suppress(psycopg.Error):
                 self._drop_temporary_tables()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from typing import NamedTuple
 
 from discover_orch.databases.sqlite_text import fold_definition
@@ -54,6 +55,14 @@ class OrdinaryConnection(sqlite3.Connection):
     def set_authorizer(self, authorizer_callback: Authorizer | None) -> None:
         self.orch_authorizer = authorizer_callback
         self.set_listener(self._listener)
+
+    if sys.version_info >= (3, 12):
+
+        def setconfig(self, op: int, enable: bool = True, /) -> None:
+            statements = getattr(self, "statements", None)
+            if statements is not None:
+                statements.has_set = True
+            super().setconfig(op, enable)
 
     def backup(self, target: sqlite3.Connection, **kwargs: Any) -> None:
         statements = getattr(target, "statements", None)

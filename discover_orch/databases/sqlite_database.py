@@ -86,10 +86,11 @@ class SqliteTransaction(Transaction):
             notes.append(CLOSED_NOTE)
         return notes
 
-    def restore_connection(self) -> None:
+    def restore_connection(self, *, may_be_set: bool = True) -> None:
         """orch has dropped them. The next tool finds no database that this one has attached either."""
         if self._attached and not self._driver.is_closed:
-            self._driver.detach_new(self._attached)
+            if may_be_set:
+                self._driver.detach_new(self._attached)
             with suppress(sqlite3.Error):
                 if len({*self._attached} - {"temp"}) > 1:
                     self._empty_logs()

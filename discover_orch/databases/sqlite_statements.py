@@ -139,6 +139,7 @@ class StatementNotes:
         self.asked_indexes: set[str] = set()
         self.lists_tables = False
         self.has_committed = False
+        self.has_set = False  # a setting of the connection, or it has attached a database
         self.may_have_renamed = False  # tables may have other names
         #: Statements that ask for one table, by their text, and whether they read its definition; they are prepared
         #: once and run with several names.
@@ -231,7 +232,9 @@ class StatementNotes:
             elif one == "table_list":
                 self.lists_tables = True
                 self._note_asked(ALL)
+            self.has_set |= two is not None
         elif action == ATTACH:
+            self.has_set = True
             self._attached = one
             if one is not None:
                 self.on_attach(one)

@@ -70,11 +70,12 @@ class SqliteTableLog(TableLog):
         self._notes = StatementNotes()
         self._notes.on_attach = note_attach
         self._before: Catalog | None = None  # of `main`, when the step began
+        self._is_listening = False
         listen_to_errors()
 
     def begin_step(self) -> None:
         conn = self._conn
-        self.has_committed = self.has_written = False
+        self.has_committed = self.has_written = self._is_listening = False
         self._notes.clear()
         self._notes.tables_of_caller = None  # until the tool runs
         clear_not_found()
@@ -84,6 +85,7 @@ class SqliteTableLog(TableLog):
             self._before = None if conn.in_transaction else read_catalog(conn)
             conn.statements = self._notes
             conn.set_listener(self._notes.authorize)
+            self._is_listening = True
         except Exception:  # the connection is closed or locked, or its class is the user's own
             self._found.is_unclear = True
         self._notes.tables_of_caller = self.tables_of_caller
@@ -125,6 +127,9 @@ class SqliteTableLog(TableLog):
         except Exception:  # the connection is closed or locked
             return None
         return int(version)
+
+    def may_have_set(self) -> bool:
+        return self._notes.has_set or not self._is_listening
 
     def _list_databases(self) -> None:
         others = [one for one in list_databases(self._conn) if one[0] not in (MAIN, TEMP)]

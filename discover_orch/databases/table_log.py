@@ -236,7 +236,7 @@ class TableLog:
         return None
 
     def may_have_set(self) -> bool:
-        """Whether a statement of the step may have changed a setting of the connection."""
+        """Whether a statement of the step may have changed a setting of the connection, or attached a database."""
         return True
 
     def peek(self, *others: TableLog, versions: Mapping[str, str] = NOTHING) -> tuple[Use, ...]:

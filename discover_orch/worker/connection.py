@@ -446,11 +446,12 @@ class ToolConnection:
 
     def restore_connection(self) -> None:
         """What the tool has set or left on the connection is gone for the next one."""
+        may_be_set = self.tables is None or self.tables.may_have_set()
         if self._settings is not None and self._is_used:
             self._is_used = False
-            self._settings.restore(may_be_set=self.tables is None or self.tables.may_have_set())
+            self._settings.restore(may_be_set=may_be_set)
         if self.transaction is not None:
-            self.transaction.restore_connection()
+            self.transaction.restore_connection(may_be_set=may_be_set)
 
     def note_setup(self) -> None:
         """What a resource that has just been opened has written and set stays, whatever becomes of the step."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.conftest import Orch, Project
@@ -59,6 +61,13 @@ def run_three(
     found = [line[3:] for line in lines if line[:3] in ("a: ", "b: ", "c: ")]
     assert len(found) == 4, answer.text
     return found
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="setconfig came with Python 3.12")
+def test_what_a_method_of_sqlite_sets(project: Project, orch: Orch) -> None:
+    change = "conn.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_FKEY, False)"
+    look = "conn.execute('PRAGMA foreign_keys').fetchone()[0]"
+    assert run_three(project, orch, (change, look)) == ["1"] * 4
 
 
 CONNECT = """
