@@ -32,9 +32,7 @@ CONNECTION_NAMES = frozenset(vars(sqlite3.Connection))
 
 _NAMES = "SELECT name FROM {} WHERE type IN ('table', 'view')"
 #: The indexes of SQLite's own have no definition.
-_OBJECTS = (
-    "SELECT type, name, tbl_name, sql FROM main.sqlite_master WHERE type IN ('index', 'trigger')"
-)
+_CATALOG = "SELECT type, name, tbl_name, CASE WHEN type IN ('index', 'trigger') THEN sql END FROM main.sqlite_master"
 
 
 class OrdinaryConnection(sqlite3.Connection):
@@ -130,12 +128,14 @@ class Catalog(NamedTuple):
 
 
 def read_catalog(conn: sqlite3.Connection) -> Catalog:
-    rows = [tuple(map(text_of, row)) for row in ask_rows(conn, _OBJECTS) if row[3] is not None]
-    objects = {
-        f"{kind} {name.lower()}": (table.lower(), definition)
-        for kind, name, table, definition in rows
-    }
-    return Catalog(find_names(conn, "main.sqlite_master"), objects)
+    names, objects = set[str](), dict[str, tuple[str, str]]()
+    for kind, name, table, definition in ask_rows(conn, _CATALOG):
+        shown = text_of(name).lower()
+        if kind in ("table", "view"):
+            names.add(shown)
+        elif definition is not None:
+            objects[f"{kind} {shown}"] = text_of(table).lower(), text_of(definition)
+    return Catalog(frozenset(names), objects)
 
 
 def find_acting(objects: Mapping[str, tuple[str, str]]) -> dict[str, str]:
