@@ -284,12 +284,14 @@ def _tell_names_decide(steps: Sequence[Step], registry: Registry) -> str:
     if not stages:
         return ""
     names, *more = dict.fromkeys(stages)
+    others_have_after = any(step.tool.has_after and step.stage in stages for step in steps)
     if more:
         names = (
             f"{names} and {len(more)} other stages" if len(more) > 1 else f"{names} and {more[0]}"
         )
+    which = " that have no AFTER" if others_have_after else ""
     return (
-        f"the tools of {names} run in alphabetical order: orch sees in their first run what they use; "
+        f"the tools of {names}{which} run in alphabetical order: orch sees in their first run what they use; "
         "AFTER declares an order"
     )
 
