@@ -182,10 +182,14 @@ class ResultRecord:
             )
 
     def remove_replaced(
-        self, tool: Tool, success: Success, written: Collection[Key]
+        self,
+        tool: Tool,
+        success: Success,
+        written: Collection[Key],
+        unlink: Callable[[str], None],
     ) -> tuple[list[Key], list[Problem]]:
-        """Deletes what the tool made and has not made now, of the set that it makes anew. What was deleted, and what
-        the run says of it. `written` is what its success has written."""
+        """Deletes with `unlink` what the tool made and has not made now, of the set that it makes anew. What was
+        deleted, and what the run says of it. `written` is what its success has written."""
         used = {key.partition(":")[2] for key in success.inputs.other if key.startswith(_ASKED)}
         old = [
             key
@@ -199,7 +203,7 @@ class ResultRecord:
             and (mark == write.mark or not success.flow.gaps)
             and all(row.module == tool.module or row.is_left_over for row in self.writers.of(key))
         ]
-        return self._delete(old, tool.name)
+        return self._delete(old, tool.name, unlink)
 
     def remove_withdrawn(self, tools: Collection[str]) -> list[Problem]:
         """Deletes what items that are no more made, of the sets that these tools make anew; what the run says of it.
@@ -225,9 +229,11 @@ class ResultRecord:
             said += self._delete(old, self._registry.display(result.module))[1]
         return said
 
-    def _delete(self, keys: Iterable[Key], name: str) -> tuple[list[Key], list[Problem]]:
+    def _delete(
+        self, keys: Iterable[Key], name: str, unlink: Callable[[str], None] = os.unlink
+    ) -> tuple[list[Key], list[Problem]]:
         """Deletes these files of this tool, as far as `orch clean` would. What was deleted, and what the run says."""
-        deleter = Deleter(self._root, self.writers, self._registry.display)
+        deleter = Deleter(self._root, self.writers, self._registry.display, unlink)
         stays: dict[str, list[Key]] = {}
         for key in sorted(keys):
             stays.setdefault(deleter.delete(key), []).append(key)

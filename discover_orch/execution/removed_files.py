@@ -1,4 +1,6 @@
-"""The files that `--rebuild` removes before a tool runs: moved aside until it has passed, and back if it does not."""
+"""The files that `--rebuild` removes before a tool runs, and those that a tool no longer makes in a run that is one
+transaction: moved aside until the tool has passed, and back if it does not.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,23 @@ class RemovedFiles:
 
     def move(self, module: str, paths: Iterable[str]) -> list[Problem]:
         """Moves the files aside; a warning for each that stays."""
-        moved, found = self._moved.setdefault(module, {}), []
+        found = []
         for path in paths:
-            full, aside = os.path.join(self._root, path), os.path.join(self._folder, path)
             try:
-                os.makedirs(os.path.dirname(aside), exist_ok=True)
-                os.replace(full, aside)
-                moved[full] = aside
+                self.move_file(module, os.path.join(self._root, path))
             except FileNotFoundError:
                 pass
             except OSError as error:
                 message = f"{path} cannot be removed: {error.strerror or error}"
                 found.append(Problem(code="not-removed", message=message, severity="warning"))
         return found
+
+    def move_file(self, module: str, full: str) -> None:
+        """Moves one file aside. Raises OSError."""
+        aside = os.path.join(self._folder, os.path.relpath(full, self._root))
+        os.makedirs(os.path.dirname(aside), exist_ok=True)
+        os.replace(full, aside)
+        self._moved.setdefault(module, {})[full] = aside
 
     def end(self, module: str, *, has_passed: bool) -> None:
         """The tool has ended: deletes its files, or brings back those that it has not made anew."""

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -320,11 +321,9 @@ class ResultRecorder:
             attempt.writes,
             [_changed_since_planned(tool, one) for one in attempt.changed],
         )
-        if tool.replaces and (seen := end.event.seen) is not None:
-            written = {use.key for use in seen.uses if use.kind in WRITTEN}
-            removed, said = results.remove_replaced(tool, success, written)
-            writes = {**writes, **dict.fromkeys(removed, Write(end.ended, ABSENT))}
-            found += said
+        removed, said = self._remove_replaced(end, success)
+        writes = {**writes, **dict.fromkeys(removed, Write(end.ended, ABSENT))}
+        found += said
         left = results.writers.left_over  # it has not read these now, so it is not stale for them
         results.foreign_write = self._database.foreign_write
         writers, place = results.writers.as_of(success.asof), results.places[tool.module]
@@ -367,6 +366,18 @@ class ResultRecorder:
         if kept and has_new_code:
             found.append(_keeps_earlier(tool, kept))
         return now, found
+
+    def _remove_replaced(
+        self, end: AttemptEnd, success: Success
+    ) -> tuple[list[Key], list[Problem]]:
+        """What the tool no longer makes of its set and was deleted, and what the run says of it."""
+        seen, tool = end.event.seen, end.tool
+        if not tool.replaces or seen is None:
+            return [], []
+        may_return = end.event.status == "done"  # where the run is rolled back
+        unlink = partial(self._removed.move_file, tool.module) if may_return else os.unlink
+        written = {use.key for use in seen.uses if use.kind in WRITTEN}
+        return self._results.remove_replaced(tool, success, written, unlink)
 
     def _with_latest(self, key: Key, write: Write, read_at: float) -> Write:
         """The write, with the version that the step left which was committed last. The ends of steps that run at the

@@ -181,8 +181,11 @@ class _Runner:
         return True
 
     def submit_ready(self, after: str = "") -> Iterator[Event]:
-        """The end of the step `after` which these come is not recorded yet, so it is not known what that has made."""
+        """The end of the step `after` which these come is not recorded yet: it is not known what that has made, and
+        the files are still there that recording it deletes or brings back."""
         run, is_needed = self._run, self._hooks.is_needed
+        if after and (self._steps[after].tool.replaces or self._steps[after].removal):
+            return
         while self._executor.has_room and (module := run.ready(self._clock())) is not None:
             if after and self._hooks.find_items and tool_of(after) != tool_of(module):
                 return

@@ -42,10 +42,18 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Deleter:
-    """Deletes files that tools made, as `writers` know them. `name_of` is how a tool is shown."""
+    """Deletes files that tools made, as `writers` know them. `name_of` is how a tool is shown, `unlink` how a file is
+    deleted."""
 
-    def __init__(self, root: str, writers: Writers, name_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        root: str,
+        writers: Writers,
+        name_of: Callable[[str], str],
+        unlink: Callable[[str], None] = os.unlink,
+    ) -> None:
         self._root, self._writers, self._name_of = root, writers, name_of
+        self._unlink = unlink
         self._real_root = os.path.realpath(root)
         self._real_folder = cache(os.path.realpath)
         self._find_repository = cache(find_repository)
@@ -57,7 +65,7 @@ class Deleter:
         if reason:
             return reason
         try:
-            os.unlink(os.path.join(self._root, key[5:]))
+            self._unlink(os.path.join(self._root, key[5:]))
         except OSError as error:
             return f"it cannot be deleted: {error.strerror}"
         return ""
