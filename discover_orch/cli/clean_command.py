@@ -15,7 +15,7 @@ from discover_orch.cli.options import Context, choosing_options, if_busy_option
 from discover_orch.execution.request import Request, delete_rows, hold_lock, look
 from discover_orch.model.errors import EmptyError, ExitCode, Problem
 from discover_orch.model.items import has_values, item_text, tool_of, values_in
-from discover_orch.model.table_keys import is_rows
+from discover_orch.model.keys import is_rows
 from discover_orch.planning import project_view
 from discover_orch.planning.cleaning import Cleaning, Found
 from discover_orch.planning.project_view import ProjectView

@@ -15,6 +15,7 @@ from discover_orch.cli.file_output import (
 )
 from discover_orch.cli.options import Context, OrchUsage, choosing_options
 from discover_orch.model.errors import EmptyError
+from discover_orch.model.keys import file_key
 from discover_orch.planning import project_view
 from discover_orch.planning.param_values import GivenParams
 from discover_orch.planning.project_view import ProjectView
@@ -84,7 +85,7 @@ def command(
     freshness = work.freshness()
 
     def is_there(path: str) -> bool:
-        return work.is_there(f"file:{path}")
+        return work.is_there(file_key(path))
 
     if kind in ("text", "json"):
         graph, style = build_graph(view.registry, chosen, freshness, is_there), console.out_style

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from msgspec import Struct
 
 from discover_orch.databases.driver_transaction import ask_duckdb
-from discover_orch.model.table_keys import acting_name
+from discover_orch.model.keys import acting_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

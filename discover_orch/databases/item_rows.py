@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from discover_orch.databases.sqlite_calls import quote
 from discover_orch.databases.table_content import join_version
-from discover_orch.model.table_keys import Rows, read_rows
+from discover_orch.model.keys import Rows, read_rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import msgspec
 
 from discover_orch.databases.sqlite_calls import quote
 from discover_orch.model.items import tool_of
+from discover_orch.model.keys import OWN_TABLE
 from discover_orch.model.success_record import AlreadyCommitted, NotOwnTable, SuccessRecord
-from discover_orch.model.table_keys import OWN_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

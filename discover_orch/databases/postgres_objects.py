@@ -14,7 +14,7 @@ import re
 import msgspec
 
 from discover_orch.databases.table_log import FoundTables, find_objects
-from discover_orch.model.table_keys import acting_name
+from discover_orch.model.keys import acting_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from discover_orch.databases.table_log import (
     is_asked_whether_there,
     may_drop,
 )
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

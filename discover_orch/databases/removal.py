@@ -7,7 +7,7 @@ made anew too. Otherwise that is an error.
 
 from __future__ import annotations
 
-from discover_orch.model.table_keys import shown_table
+from discover_orch.model.keys import shown_table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

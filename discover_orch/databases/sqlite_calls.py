@@ -9,7 +9,7 @@ import sys
 from typing import NamedTuple
 
 from discover_orch.databases.sqlite_text import fold_definition
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from discover_orch.databases.sqlite_text import (
     read_statement,
     split_script,
 )
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

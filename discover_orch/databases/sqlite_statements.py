@@ -17,7 +17,7 @@ from discover_orch.databases.sqlite_calls import list_databases
 from discover_orch.databases.sqlite_text import GAP, read_name
 from discover_orch.databases.table_log import find_sought, is_asked_whether_there, may_drop
 from discover_orch.model.database_url import IN_MEMORY
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_statements import StatementNotes
 from discover_orch.databases.table_content import read_sqlite_tables
 from discover_orch.databases.table_log import FoundTables, TableContent, TableLog, find_objects
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

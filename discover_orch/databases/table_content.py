@@ -22,8 +22,8 @@ from discover_orch.databases.sqlite_calls import (
 from discover_orch.databases.sqlite_text import fold_definition
 from discover_orch.databases.table_log import TableContent
 from discover_orch.model.encoding import blake2b
+from discover_orch.model.keys import acting_name, is_object
 from discover_orch.model.secret_masking import MASK, is_secret_name
-from discover_orch.model.table_keys import acting_name, is_object
 from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False

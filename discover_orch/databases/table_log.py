@@ -7,8 +7,8 @@ import sys
 
 from msgspec import Struct, field
 
+from discover_orch.model.keys import acting_name, is_counted
 from discover_orch.model.observation import UNCLEAR, Use
-from discover_orch.model.table_keys import acting_name, is_counted
 from discover_orch.model.tool_events import TableHead
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def _find_library_frames() -> Iterator[FrameType]:
 
 
 class FoundTables(Struct, kw_only=True):
-    """What steps did to tables. Their names are in small letters, as `table_keys` says; one name may stand for all
+    """What steps did to tables. Their names are in small letters, as `model/keys.py` says; one name may stand for all
     tables of a database. A table that was made and dropped does not count.
 
     - `missed`: a statement looked for them in vain, with IF EXISTS too, and they are not there at the end either.

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterable
 
 from discover_orch.discovery.tree import stat_file
+from discover_orch.model.keys import Key, is_file_key, path_of
 from discover_orch.model.observation import Observation, file_mark
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.input_versions import (
@@ -23,7 +24,6 @@ from discover_orch.staleness.tool_result import (
     DATABASE,
     EXISTS,
     UNSURE,
-    Key,
     Success,
     ToolResult,
 )
@@ -58,7 +58,7 @@ class ReadFiles:
             )
 
     def _is_unchanged(self, key: Key, last: Success) -> bool:
-        full = os.path.join(self._root, key.partition(":")[2])
+        full = os.path.join(self._root, path_of(key))
         if last.inputs.other.get(key) != UNSURE:
             return read_mark(full) == last.marks[key]
         found = stat_file(full)  # it was unsure, and its mark is the content that it left
@@ -116,7 +116,7 @@ class ReadFiles:
             read.marks[key] = known
 
     def _read_file(self, key: Key, mark: str | None, read: Read) -> tuple[str, str]:
-        path = key.partition(":")[2]
+        path = path_of(key)
         last = read.before.success
         if mark is not None and not path.endswith("-wal"):
             # The state of most files is that of the last success: there may be many, and they are not looked at.
@@ -165,14 +165,14 @@ class ReadFiles:
             and key in self._unchanged.get(before.module, ())
             and last.inputs.other.get(key) != UNSURE
             and last.marks[key] != current
-            and not self.is_written(key.partition(":")[2])
+            and not self.is_written(path_of(key))
         )
 
     def _version_of_state(self, key: Key, mark: str, read: Read) -> str:
         """The version of a file that had this state when the tool ended, and has another one now, as where the next
         tool has rewritten or removed it. Where the content is not known any more, the state stands for it: it differs
         from every content, and who made the difference is found out when they are compared."""
-        path = key.partition(":")[2]
+        path = path_of(key)
         if self._may_have_changed(path, mark, read):
             return UNSURE
         hashed = self._hashed.get(path)
@@ -224,6 +224,6 @@ def read_earlier(
         version = now.version(key, known.get(key, ABSENT), marks.get(key, ABSENT))
         if (version == ABSENT) == (known.get(key) == ABSENT):
             versions[key] = version
-            if key.startswith("file:") and (mark := now.file(key[5:])[1]):
+            if is_file_key(key) and (mark := now.file(path_of(key))[1]):
                 kept[key] = mark
     return versions, kept

@@ -16,6 +16,17 @@ from discover_orch.execution.attempt_reads import ReadFiles
 from discover_orch.execution.attempt_writes import AttemptEnd, find_made_before, find_writes
 from discover_orch.execution.code_as_run import CodeReader
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.keys import (
+    WHOLE,
+    Key,
+    file_key,
+    is_file_key,
+    is_object,
+    is_table_key,
+    path_of,
+    table_key,
+    table_name,
+)
 from discover_orch.model.observation import (
     MADE,
     RESOURCE,
@@ -25,7 +36,6 @@ from discover_orch.model.observation import (
     Use,
 )
 from discover_orch.model.secret_masking import is_secret_name
-from discover_orch.model.table_keys import WHOLE, is_object, table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import step_versions
@@ -35,7 +45,6 @@ from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
     Inputs,
-    Key,
     Success,
     ToolResult,
     Write,
@@ -142,9 +151,9 @@ class AttemptReader:
         """The result with the content of the files that the tool left, less logs."""
         found = {}
         for key, write in result.writes.items():
-            is_unknown = write.version is None and key.startswith("file:")
+            is_unknown = write.version is None and is_file_key(key)
             if is_unknown and not writers.is_log(key):
-                version = self._files.hash_left(key[5:], write.mark)
+                version = self._files.hash_left(path_of(key), write.mark)
                 if version is not None:
                     found[key] = replace(write, version=version)
         return replace(result, writes={**result.writes, **found}) if found else result
@@ -166,10 +175,10 @@ class AttemptReader:
                     found[use.key] = ABSENT
             for use in (*one.find("there", "asked"), *one.find("stat", "asked")):
                 path = use.name.rstrip("/")
-                if f"file:{path}" not in own:
+                if file_key(path) not in own:
                     found[use.key.rstrip("/")] = use.state or path
             for use in one.find("link", "asked"):
-                if f"file:{use.name}" not in own:
+                if file_key(use.name) not in own:
                     found[use.key] = use.state
             for use in (*one.find("folder", "listed"), *one.find("glob", "listed")):
                 found[use.key] = use.state
@@ -215,7 +224,7 @@ def _without_own(one: Observation, seen: Observation) -> Observation:
     def is_kept(use: Use) -> bool:
         if use.kind == "opened":
             return use.name not in used
-        is_table_read = use.kind == "read" and use.key.startswith("table:")
+        is_table_read = use.kind == "read" and is_table_key(use.key)
         return not (is_table_read and use.name in filled)
 
     kept = tuple(filter(is_kept, one.uses))
@@ -231,12 +240,12 @@ def build_flow(
     """What the tool read and wrote, with what it shares with other users of its modules and resources. `writes` is
     what stays of it; `made` are tables that it made before."""
     both = (seen, *shared)
-    unread = {key[5:] for key, one in writes.items() if one.is_unread and one.mark != EXISTS}
+    unread = {path_of(key) for key, one in writes.items() if one.is_unread and one.mark != EXISTS}
     written = {one: None for one in _names((seen,), "file", *WRITTEN) if one not in unread}
     reads = dict.fromkeys(_names((seen,), "file", "read", "opened", "updated"))
     shared_reads = _names(shared, "file", "read", "opened")
     reads.update(dict.fromkeys(one for one in shared_reads if one not in written))
-    kept = {key[5:] for key in writes}
+    kept = {path_of(key) for key in writes}
     # That a folder is there says nothing of the tools that write into it.
     asked = [one for one in _names(both, "there", "asked") if one[-1] != "/" and one not in kept]
     missed = [one for one in _names(both, "file", "missed") if one not in kept]
@@ -248,9 +257,9 @@ def build_flow(
         appended=tuple(_names((seen,), "file", "appended")),
         removed=seen.names("file", "removed"),
         folders_made=tuple(
-            key[5:]
+            path_of(key)
             for key, one in writes.items()
-            if key[:5] == "file:" and one.only_adds and one.mark == EXISTS
+            if is_file_key(key) and one.only_adds and one.mark == EXISTS
         ),
         gaps=tuple(dict.fromkeys(name for one in both for name in one.names("gap", "unclear"))),
         is_unclear=any(one.is_unclear for one in both),

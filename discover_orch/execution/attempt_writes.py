@@ -9,20 +9,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.keys import (
+    WHOLE,
+    Key,
+    file_key,
+    is_object,
+    path_of,
+    table_key,
+    whole_table,
+)
 from discover_orch.model.observation import MADE, WRITTEN, Observation
-from discover_orch.model.table_keys import WHOLE, is_object, table_key, whole_table
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.plan import Step
 from discover_orch.staleness.input_versions import Versions, read_mark
-from discover_orch.staleness.tool_result import (
-    ABSENT,
-    EXISTS,
-    Key,
-    Seq,
-    ToolResult,
-    Write,
-)
+from discover_orch.staleness.tool_result import ABSENT, EXISTS, Seq, ToolResult, Write
 
 
 class AttemptEnd(Struct, frozen=True, kw_only=True):
@@ -96,9 +97,9 @@ def find_writes(
         states = {use.key: use.state for use in seen.find("file", *WRITTEN)}
         for key in versions.declared(tool.outputs):
             mark = states.get(key) or versions.mark(key)
-            found[key] = Write(ended, mark, is_new=key[5:] in new)
+            found[key] = Write(ended, mark, is_new=path_of(key) in new)
     for path in _find_folders_made(seen, before):
-        found[f"file:{path}"] = Write(ended, EXISTS, is_checked=False, only_adds=True)
+        found[file_key(path)] = Write(ended, EXISTS, is_checked=False, only_adds=True)
     return found
 
 
@@ -122,15 +123,15 @@ def _find_folders_made(seen: Observation, before: ToolResult) -> list[str]:
     for path in (*seen.names("file", *WRITTEN), *made):
         while (path := path.rpartition("/")[0]) and path not in used:
             used.add(path)
-    known = (key.removeprefix("file:") for key, one in before.writes.items() if one.only_adds)
+    known = (path_of(key) for key, one in before.writes.items() if one.only_adds)
     return [*dict.fromkeys((*made, *(one for one in known if one in used)))]
 
 
 def _find_new(seen: Observation, before: ToolResult) -> set[str]:
     """The files that would not be there without this tool: it has made them now or in an earlier attempt. If it also
     removed files of others, it may have moved, packed or renamed them, and then none of those made now counts."""
-    made = {key[5:] for key, one in before.writes.items() if one.is_new and one.mark != ABSENT}
-    folders = {key[5:] for key, one in before.writes.items() if one.mark == EXISTS}
+    made = {path_of(key) for key, one in before.writes.items() if one.is_new and one.mark != ABSENT}
+    folders = {path_of(key) for key, one in before.writes.items() if one.mark == EXISTS}
     removed = seen.names("file", "removed")
     has_moved = any(path not in made and path not in folders for path in removed)
     return made if has_moved else made.union(seen.names("file", "created"))

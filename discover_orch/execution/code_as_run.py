@@ -14,13 +14,14 @@ from discover_orch.discovery.source_files import PythonPath, path_module
 from discover_orch.discovery.tree import stat_file
 from discover_orch.execution.attempt_reads import ReadFiles
 from discover_orch.model.conventions import CONF_MODULE
+from discover_orch.model.keys import Key
 from discover_orch.model.observation import CONNECTED, STARTED_CHILD, Observation
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.staleness.code_versions import build_version, find_counted, union, version_now
 from discover_orch.staleness.current_inputs import CurrentState, takes_orchconf
 from discover_orch.staleness.import_graph import CodeState
-from discover_orch.staleness.tool_result import ABSENT, UNSURE, Key, ToolResult
+from discover_orch.staleness.tool_result import ABSENT, UNSURE, ToolResult
 
 
 class CodeAsRun(Struct, frozen=True, kw_only=True):

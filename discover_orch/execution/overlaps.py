@@ -8,7 +8,7 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Problem
 from discover_orch.model.flow_edges import Written, shared
 from discover_orch.model.items import tool_of
-from discover_orch.model.table_keys import named_table
+from discover_orch.model.keys import named_table
 from discover_orch.model.tool import Tool
 
 

@@ -31,10 +31,10 @@ from discover_orch.execution.run_events import (
 )
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.errors import ExitCode, Problem
+from discover_orch.model.keys import WHOLE
 from discover_orch.model.observation import MADE, WRITTEN, Observation, Use
 from discover_orch.model.parameter import ParamValue
 from discover_orch.model.secret_masking import is_secret_value
-from discover_orch.model.table_keys import WHOLE
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import (
     DatabaseWritten,

@@ -15,12 +15,16 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.encoding import short_hash
 from discover_orch.model.errors import Problem
 from discover_orch.model.items import Item, item_text, tool_of, values_in
-from discover_orch.model.success_record import SuccessRecord
-from discover_orch.model.table_keys import (
+from discover_orch.model.keys import (
+    Key,
+    is_file_key,
     is_rows,
+    is_table_key,
     is_table_list,
+    path_of,
     table_name,
 )
+from discover_orch.model.success_record import SuccessRecord
 from discover_orch.model.tool import Tool
 from discover_orch.planning.cleaning import Deleter
 from discover_orch.planning.dataflow_checks import (
@@ -40,7 +44,6 @@ from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
     UNSURE,
-    Key,
     Seq,
     Success,
     ToolResult,
@@ -144,7 +147,7 @@ class ResultRecord:
             and (last := self.writers.left_over.get(key)) is not None
             and last.module == now.module
             and is_left(last)
-            and (key.startswith("table:") or os.path.lexists(os.path.join(self._root, key[5:])))
+            and (is_table_key(key) or os.path.lexists(os.path.join(self._root, path_of(key))))
         ]
         if new:
             yield build_left_over_warning(
@@ -171,7 +174,7 @@ class ResultRecord:
             name, gone = name_of(module), "it is gone (see orch clean) or accepted"
             if more:
                 gone = "they are gone (see orch clean) or accepted"
-            is_table = first.key.startswith("table:") and not is_rows(first.key)
+            is_table = is_table_key(first.key) and not is_rows(first.key)
             if item_text(first.by) and is_table:
                 gone = f"orch run {name_of(tool_of(first.by))} --rebuild has made it anew, or it is accepted"
             others = f", and {len(more):,} more like it" if more else ""
@@ -190,15 +193,15 @@ class ResultRecord:
     ) -> tuple[list[Key], list[Problem]]:
         """Deletes with `unlink` what the tool made and has not made now, of the set that it makes anew. What was
         deleted, and what the run says of it. `written` is what its success has written."""
-        used = {key.partition(":")[2] for key in success.inputs.other if key.startswith(_ASKED)}
+        used = {path_of(key) for key in success.inputs.other if key.startswith(_ASKED)}
         old = [
             key
             for key, write in self.find(tool.module).writes.items()
-            if key.startswith("file:")
+            if is_file_key(key)
             and key not in written
-            and key[5:] not in used
-            and meets_input(key[5:], tool.replaces)
-            and (mark := read_mark(os.path.join(self._root, key[5:]))) not in (ABSENT, EXISTS)
+            and path_of(key) not in used
+            and meets_input(path_of(key), tool.replaces)
+            and (mark := read_mark(os.path.join(self._root, path_of(key)))) not in (ABSENT, EXISTS)
             # Where its writes may go unseen, it may have written the same again.
             and (mark == write.mark or not success.flow.gaps)
             and all(row.module == tool.module or row.is_left_over for row in self.writers.of(key))
@@ -221,9 +224,9 @@ class ResultRecord:
             old = [
                 key
                 for key, write in result.writes.items()
-                if key.startswith("file:")
-                and meets_input(key[5:], patterns)
-                and read_mark(os.path.join(self._root, key[5:])) == write.mark != ABSENT
+                if is_file_key(key)
+                and meets_input(path_of(key), patterns)
+                and read_mark(os.path.join(self._root, path_of(key))) == write.mark != ABSENT
                 and all(row.is_left_over for row in self.writers.of(key))
             ]
             said += self._delete(old, self._registry.display(result.module))[1]
@@ -239,11 +242,11 @@ class ResultRecord:
             stays.setdefault(deleter.delete(key), []).append(key)
         removed, said = stays.pop("", []), []
         if removed:
-            names = listed([key[5:] for key in removed])
+            names = listed([path_of(key) for key in removed])
             message = f'deleted {names}, which {name} no longer makes ("replaces")'
             said.append(build_note("replaced", message, ""))
         for reason, keys in stays.items():
-            names = listed([key[5:] for key in keys])
+            names = listed([path_of(key) for key in keys])
             message = f'{name} no longer makes {names} ("replaces"), not deleted: {reason}'
             said.append(build_warning("replaced", message, ""))
         return removed, said

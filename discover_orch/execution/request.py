@@ -214,7 +214,7 @@ def look(view: ProjectView, request: Request, note: Note) -> RemainingWork:
 
 
 def delete_rows(view: ProjectView, names: tuple[str, ...]) -> str:
-    """Deletes these rows of the database, by names of `table_keys`; why that could not be done, or ""."""
+    """Deletes these rows of the database, by names of `model/keys.py`; why that could not be done, or ""."""
     from discover_orch.execution import database_question
 
     return database_question.delete_rows(view.project, view.registry, names)

@@ -24,9 +24,9 @@ from discover_orch.execution.removed_files import RemovedFiles
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.errors import Location, Problem
 from discover_orch.model.items import tool_of
+from discover_orch.model.keys import Key, is_file_key, is_table_key, path_of, table_key, table_name
 from discover_orch.model.observation import WRITTEN, Observation, Use
 from discover_orch.model.success_record import SuccessRecord
-from discover_orch.model.table_keys import table_key, table_name
 from discover_orch.model.tool import Tool
 from discover_orch.model.tool_events import ToolFinished
 from discover_orch.planning.dataflow_checks import build_note, listed
@@ -56,7 +56,6 @@ from discover_orch.staleness.tool_result import (
     REMOVED,
     SETTLED,
     Cause,
-    Key,
     LastOutcome,
     Seq,
     Success,
@@ -345,7 +344,7 @@ class ResultRecorder:
             success,
             writes,
             kept=kept,
-            is_there=lambda key: os.path.exists(os.path.join(self._root, key[5:])),
+            is_there=lambda key: os.path.exists(os.path.join(self._root, path_of(key))),
             read_files=lambda keys: read_earlier(
                 self._root, [key for key in keys if key not in left], before.success
             ),
@@ -382,7 +381,7 @@ class ResultRecorder:
     def _with_latest(self, key: Key, write: Write, read_at: float) -> Write:
         """The write, with the version that the step left which was committed last. The ends of steps that run at the
         same time may come in another order than that."""
-        if not (key.startswith("table:") and write.version):
+        if not (is_table_key(key) and write.version):
             return write
         self._latest[key] = latest = max(self._latest.get(key, (0.0, "")), (read_at, write.version))
         return replace(write, version=latest[1])
@@ -400,10 +399,10 @@ class ResultRecorder:
         reread = {use.key for use in seen.find("file", "reread")}
         found = find_kept(end.before, success, writes, reread, is_own)
         if end.tool.item.values:  # an item replaces its own rows
-            found = {key: one for key, one in found.items() if not key.startswith("table:")}
+            found = {key: one for key, one in found.items() if not is_table_key(key)}
         removal = self._steps[end.tool.module].removal
         removed = {*removal.drops, *removal.empties} if removal else {*end.event.removed}
-        names = (key for key in found if key.startswith("table:") and table_name(key) in removed)
+        names = (key for key in found if is_table_key(key) and table_name(key) in removed)
         return {key: one for key, one in found.items() if key not in {*names}}
 
     def _with_exchanged(self, module: str, seen: Observation) -> Observation:
@@ -438,7 +437,7 @@ class ResultRecorder:
         self._edited[module] = []
         versions = Versions(self._root)
         writes = self._results.find(module).writes.items()
-        marks = {key: versions.mark(key) for key, _ in writes if key.startswith("file:")}
+        marks = {key: versions.mark(key) for key, _ in writes if is_file_key(key)}
         changed = {
             key: marks[key]
             for key, one in writes
@@ -458,7 +457,7 @@ class ResultRecorder:
             if last is not None and not is_later:
                 names = self._registry.display(last.module), self._registry.display(module)
                 self._edited[module] += [] if last.write.is_by_hand else [key]
-                found.append(self._keep(key[5:], *names))
+                found.append(self._keep(path_of(key), *names))
         return found
 
     def _keep(self, path: str, maker: str, writer: str) -> Problem:

@@ -18,7 +18,7 @@ class Dataflow(Struct, frozen=True, kw_only=True, omit_defaults=True):
       listed, "." is the root. `appended`: those of `writes` that it only opened to append to them. `removed` files
       were there before it. `folders_made`: they were not there before the tool made them, now or at an earlier
       success. They say what is downstream of what, and never change the order of tools.
-    - Tables, by the names of `table_keys`. `tables_kept`: no row of them was changed; those that were created are in
+    - Tables, by the names of `keys.py`. `tables_kept`: no row of them was changed; those that were created are in
       `tables_written` too, since readers of them need that. The others are as the kinds of a `Use`. `rows`: of the
       tables of these rows it reads and writes nothing else.
     - `is_unclear`: there were statements that could not be observed.

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.dataflow import Dataflow, union
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import WHOLE, acting_name, any_rows, named_table, read_rows
+from discover_orch.model.keys import WHOLE, acting_name, any_rows, named_table, read_rows
 
 #: More items of one tool that write the same are one writer.
 MOST_ITEMS = 10

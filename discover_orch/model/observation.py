@@ -14,7 +14,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 
 #: Files and folders of Python, orch and other programs; they never count, wherever they stand in a path.
 NOISE = frozenset(
@@ -48,7 +48,7 @@ RESOURCE = "resource:"
 #:   and nothing else. `kept`: it would have been made, dropped or indexed, and no row of it was changed. `created` and
 #:   `dropped` of those written: it was not there before and is now, or the other way round. `table:` alone is the list
 #:   of tables, which is `listed`; `table:*` is `unclear` where there were statements that could not be observed.
-#: - `rows:` with the name of rows of a table, as `table_keys` says: an item has `written` those of its value alone.
+#: - `rows:` with the name of rows of a table, as `model/keys.py` says: an item has `written` those of its value alone.
 #: - `env:` was `read` by code of the project, or `asked` for by a library. `environ:`: all variables were `read`.
 #: - `module:` was `read`: got by its name, though it was not the first time. `gap:`: why there may be more, as an end
 #:   of the sentence "orch cannot see everything: it ...".
@@ -62,7 +62,7 @@ MADE: tuple[Kind, ...] = (*FILLED, "made")
 
 
 class Use(Struct, frozen=True, array_like=True, gc=False):
-    """One thing that a tool used. Its key is as in `staleness/tool_result.py`, without the number of a database; paths
+    """One thing that a tool used. Its key is as in `model/keys.py`, without the number of a database; paths
     are relative to the root, with `/`, and the root itself is ".".
 
     `state` is what is known of the thing: of a file its mark, as it was read or left, "" where that is not

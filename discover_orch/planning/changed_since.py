@@ -21,6 +21,7 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.errors import ProjectError, UsageError
 from discover_orch.model.items import tool_of
+from discover_orch.model.keys import file_key
 from discover_orch.model.tool import Tool
 from discover_orch.planning.param_values import GivenParams, param_versions
 from discover_orch.planning.plan import Plan, keep_steps
@@ -169,7 +170,7 @@ def _find_own(
         flow = registry.flows[tool.module]
         if tool.module in locked:
             paths.update(view.lock.tools[tool_of(tool.module)].code)
-            keys = [f"file:{one}" for one in (*flow.reads, *flow.missed)]
+            keys = [file_key(one) for one in (*flow.reads, *flow.missed)]
             keys += [f"folder:{one}" for one in flow.folders]
         if then is None or (then.pythonpath, then.packages) != (
             project.pythonpath,

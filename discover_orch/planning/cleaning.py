@@ -14,19 +14,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import is_rows, table_name
+from discover_orch.model.keys import Key, is_file_key, is_rows, is_table_key, path_of, table_name
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.input_versions import hash_file, is_database, read_mark
 from discover_orch.staleness.left_over import LeftOver, with_readers
-from discover_orch.staleness.tool_result import (
-    ABSENT,
-    DATABASE,
-    EXISTS,
-    REMOVED,
-    UNSURE,
-    Key,
-    Write,
-)
+from discover_orch.staleness.tool_result import ABSENT, DATABASE, EXISTS, REMOVED, UNSURE, Write
 from discover_orch.staleness.writers import Writers
 from discover_orch.state.git_files import find_repository, read_tracked
 
@@ -65,7 +57,7 @@ class Deleter:
         if reason:
             return reason
         try:
-            self._unlink(os.path.join(self._root, key[5:]))
+            self._unlink(os.path.join(self._root, path_of(key)))
         except OSError as error:
             return f"it cannot be deleted: {error.strerror}"
         return ""
@@ -83,9 +75,9 @@ class Deleter:
             is_edited = last is not None and self._writers.find_edit(key) is not None
             name = self._name_of(last.module) if last else ""
             return f"they were changed after {name} made them" if is_edited else ""
-        if key.startswith("table:"):
+        if is_table_key(key):
             return "orch deletes no tables"
-        path = key[5:]
+        path = path_of(key)
         full = os.path.join(self._root, path)
         if os.path.isabs(path):
             return "it is outside of the project"
@@ -160,7 +152,7 @@ class Cleaning:
         left = self._work.find_left_over()
         things = [*left]
         left_keys = {one.key for one in left}
-        keys = {key: None for one in results for key in one.writes if key.startswith("file:")}
+        keys = {key: None for one in results for key in one.writes if is_file_key(key)}
         made = [
             (key, last.module)
             for key in keys

@@ -18,7 +18,7 @@ from discover_orch.model.dataflow import Dataflow, less
 from discover_orch.model.errors import Location, Problem, Severity
 from discover_orch.model.flow_edges import edges, shared
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import is_rows, named_table
+from discover_orch.model.keys import is_file_key, is_rows, named_table
 from discover_orch.model.tool import Tool, after_hint
 from discover_orch.staleness.left_over import LeftOver
 
@@ -151,7 +151,7 @@ def build_left_over_warning(registry: Registry, things: Sequence[LeftOver]) -> P
         rebuild if item_text(module) else "orch deletes no tables, so drop it",
         f"orch accept {name if tool or not readers else readers[0]}",
     )
-    if any(one.key.startswith("file:") or is_rows(one.key) for one in things):
+    if any(is_file_key(one.key) or is_rows(one.key) for one in things):
         delete = "orch clean shows what can be deleted"
         keep = f'declare it with "outputs", or {keep}' if tool else keep
     return build_warning(

@@ -17,9 +17,9 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.items import tool_of
+from discover_orch.model.keys import shown_table
 from discover_orch.model.parameter import ParamType, Scalar
 from discover_orch.model.secret_masking import find_url_passwords, is_secret_name
-from discover_orch.model.table_keys import shown_table
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import build_warning
 from discover_orch.planning.param_values import (

@@ -13,10 +13,14 @@ from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
 from discover_orch.model.items import tool_of
-from discover_orch.model.table_keys import (
+from discover_orch.model.keys import (
+    Key,
     is_all_tables,
+    is_file_key,
     is_rows,
+    is_table_key,
     is_table_list,
+    path_of,
     table_key,
     table_name,
 )
@@ -26,7 +30,7 @@ from discover_orch.planning.plan import Plan, Removal, Step
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.staleness.current_inputs import takes_connection
 from discover_orch.staleness.reason_sentences import shown_key
-from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, ToolResult, Write
+from discover_orch.staleness.tool_result import ABSENT, EXISTS, ToolResult, Write
 from discover_orch.staleness.writers import Writer
 
 
@@ -68,7 +72,7 @@ class _Finder:
             table_name(key)
             for module in self._chosen
             for key, _ in self._find_things(work.results.get(module))
-            if key.startswith("table:") and self._is_made(key)
+            if is_table_key(key) and self._is_made(key)
         )
         self.refused: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -94,8 +98,8 @@ class _Finder:
                 self.refused.append(self._refuse(name, key, others))
             elif reason := self._find_reason(step, key):
                 kept.setdefault(reason, []).append(shown_key(key))
-            elif key.startswith("file:"):
-                files.append(key[5:])
+            elif is_file_key(key):
+                files.append(path_of(key))
             else:
                 (empties if any(self._find_others(key)) else drops).append(table_name(key))
         for reason, things in kept.items():
@@ -120,14 +124,14 @@ class _Finder:
         for key, write in result.writes.items() if result else ():
             is_other = is_all_tables(key) or is_table_list(key) or write.mark == ABSENT
             is_other |= is_rows(key)  # they go with their table
-            is_folder = key.startswith("file:") and write.mark == EXISTS
+            is_folder = is_file_key(key) and write.mark == EXISTS
             is_table = key.startswith(start)
-            is_thing = is_table or (key.startswith("file:") and self._is_there(key))
+            is_thing = is_table or (is_file_key(key) and self._is_there(key))
             if is_thing and not (is_other or is_folder):
                 yield key, write
 
     def _is_there(self, key: Key) -> bool:
-        return os.path.lexists(os.path.join(self._work.view.project.root, key[5:]))
+        return os.path.lexists(os.path.join(self._work.view.project.root, path_of(key)))
 
     def _find_others(self, key: Key) -> Iterator[Writer]:
         """The tools that write it too and do not run: those that exist, disabled ones included."""
@@ -144,7 +148,7 @@ class _Finder:
 
     def _find_reason(self, step: Step, key: Key) -> str:
         """Why it is not removed; "" where it is."""
-        if key.startswith("file:"):
+        if is_file_key(key):
             return self._deleter.find_reason(key, keeps_edits=False)
         if not takes_connection(step.tool, self._registry):
             return (

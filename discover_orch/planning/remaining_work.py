@@ -11,7 +11,16 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem, UsageError
-from discover_orch.model.table_keys import WHOLE, is_rows, table_key, table_name
+from discover_orch.model.keys import (
+    WHOLE,
+    Key,
+    is_file_key,
+    is_rows,
+    is_table_key,
+    path_of,
+    table_key,
+    table_name,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.planning.dataflow_checks import (
     build_left_over_warning,
@@ -41,7 +50,6 @@ from discover_orch.staleness.tool_result import (
     DATABASE,
     EXISTS,
     Inputs,
-    Key,
     LastOutcome,
     Seq,
     Success,
@@ -128,7 +136,7 @@ class RemainingWork:
         found = []
         for one in self.current.gone:
             for key, write in one.writes.items():
-                if key.startswith("file:") and write.mark == EXISTS:
+                if is_file_key(key) and write.mark == EXISTS:
                     continue  # a folder, which others use too
                 last = writers.left_over.get(key)
                 if last and last.module == one.module and is_left(last) and self.is_there(key):
@@ -412,12 +420,12 @@ class RemainingWork:
 
     def _as_edited(self, key: Key, write: Write) -> Write:
         """The write of a file or table that was edited since, as it is now."""
-        if key.startswith("table:"):
+        if is_table_key(key):
             now = write.version and self.current.database.content(key, write.seq)
             is_same = now is None or now == write.version
             return write if is_same else replace(write, version=now, is_by_hand=True)
         mark = self.current.mark(key)
-        if key[:5] != "file:" or write.version is None or mark in (write.mark, EXISTS):
+        if not is_file_key(key) or write.version is None or mark in (write.mark, EXISTS):
             return write
         version = self.current.versions.version(key)
         is_by_hand = write.is_by_hand or write.version not in (version, DATABASE)
@@ -427,8 +435,8 @@ class RemainingWork:
         """The states that stand for the versions of these files."""
         found = {}
         for key in inputs.other:
-            if key.startswith("file:"):
-                _, mark = self.current.versions.file(key.partition(":")[2])
+            if is_file_key(key):
+                _, mark = self.current.versions.file(path_of(key))
                 if mark:
                     found[key] = mark
         return found

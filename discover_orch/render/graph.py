@@ -8,7 +8,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow, merge_flows
 from discover_orch.model.documents import GraphStage, GraphTool, Used, list_used
 from discover_orch.model.items import FilePattern, as_glob, tool_of
-from discover_orch.model.table_keys import shown_table
+from discover_orch.model.keys import shown_table
 from discover_orch.render.style import MOST_ALIKE, Style, count, pattern_of, shown, wrap
 from discover_orch.staleness.reason_sentences import Freshness
 

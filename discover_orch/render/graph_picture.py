@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.documents import GraphTool, Used
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 from discover_orch.render.graph import Graph
 from discover_orch.render.style import MOST_ALIKE, count, pattern_of
 

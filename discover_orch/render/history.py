@@ -8,8 +8,8 @@ from msgspec import UNSET
 
 from discover_orch.model.conventions import ALL_STAGES
 from discover_orch.model.documents import RecordedOutcome, Run, ToolRun, Value, copied
+from discover_orch.model.keys import shown_table
 from discover_orch.model.parameter import ParamValue
-from discover_orch.model.table_keys import shown_table
 from discover_orch.render.problems import failure_line
 from discover_orch.render.style import (
     Style,

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from discover_orch.execution.run_events import utc_text
 from discover_orch.model.errors import Failure
 from discover_orch.model.items import tool_of
+from discover_orch.model.keys import is_table_key
 from discover_orch.model.observation import MADE, WRITTEN, Kind, Observation
 from discover_orch.render.problems import failure_reason
 from discover_orch.render.style import json_text
@@ -185,7 +186,7 @@ def _kept(seen: Observation, *, has_passed: bool) -> Observation:
     """What is left of a tool's work: where it did not pass, its tables were rolled back, and its files were not."""
     if has_passed or seen.has_committed:
         return seen
-    uses = (use for use in seen.uses if use.kind not in MADE or not use.key.startswith("table:"))
+    uses = (use for use in seen.uses if use.kind not in MADE or not is_table_key(use.key))
     return replace(seen, uses=tuple(uses))
 
 

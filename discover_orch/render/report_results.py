@@ -13,8 +13,8 @@ from itertools import islice
 from posixpath import splitext
 
 from discover_orch.model.items import last_items
+from discover_orch.model.keys import shown_table
 from discover_orch.model.secret_masking import mask_text
-from discover_orch.model.table_keys import shown_table
 from discover_orch.model.tool_events import TableHead
 from discover_orch.render.markup import NOTHING, Html, h, join, lines
 from discover_orch.render.report_tools import ReportTool, section, size_text

@@ -18,7 +18,7 @@ from discover_orch.model.documents import (
     list_used,
 )
 from discover_orch.model.items import FilePattern, Item, item_text, noun_of, tool_of, values_in
-from discover_orch.model.table_keys import read_rows
+from discover_orch.model.keys import file_key, is_file_key, path_of, read_rows
 from discover_orch.model.tool import Tool
 from discover_orch.planning.remaining_work import RemainingWork
 from discover_orch.render.graph import STATES, few, folded_files, present_files, used_texts
@@ -56,7 +56,7 @@ def build_statuses(left: RemainingWork, chosen: Collection[str]) -> tuple[ToolSt
     found = []
 
     def is_there(path: str) -> bool:
-        return left.is_there(f"file:{path}")
+        return left.is_there(file_key(path))
 
     for module in registry.order:
         if module not in chosen:
@@ -152,7 +152,7 @@ def find_withdrawn(left: RemainingWork) -> dict[str, list[Withdrawn]]:
         if isinstance(each, FilePattern):
             path = each.file_of(Item(values=values))
             success = gone[key].success
-            cause = path if success and f"file:{path}" in used_files(success.inputs) else ""
+            cause = path if success and file_key(path) in used_files(success.inputs) else ""
         found.setdefault(module, []).append(
             Withdrawn(item=values, name=registry.display(key), cause=cause, left_over=tuple(used))
         )
@@ -172,7 +172,7 @@ def _files_of_others(
     )
     read = {path for path, version in _of_kind("file", other).items() if version}
     made = [key for key, one in result.writes.items() if not (one.is_left_over or one.is_unread)]
-    written = {key.removeprefix("file:") for key in made if key.startswith("file:")}
+    written = {path_of(key) for key in made if is_file_key(key)}
     return tuple(sorted(read - known)), tuple(sorted(written - known))
 
 

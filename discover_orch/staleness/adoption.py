@@ -12,7 +12,15 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from discover_orch.model.table_keys import WHOLE, database_of, table_key, table_name
+from discover_orch.model.keys import (
+    WHOLE,
+    Key,
+    database_of,
+    is_file_key,
+    is_table_key,
+    table_key,
+    table_name,
+)
 from discover_orch.staleness.result_updates import cut_off
 from discover_orch.staleness.tool_result import (
     ABSENT,
@@ -20,7 +28,6 @@ from discover_orch.staleness.tool_result import (
     EXISTS,
     SETTLED,
     UNRECORDED,
-    Key,
     LastOutcome,
     Seq,
     Success,
@@ -75,7 +82,7 @@ def adopt(
         )
         return replace(now_known, last=last)
     found = _moved(record.result, database)
-    files = {key: one for key, one in found.writes.items() if key.startswith("file:")}
+    files = {key: one for key, one in found.writes.items() if is_file_key(key)}
     if not all(_is_here(write, version_of(key)) for key, write in files.items()):
         # What it wrote in files is another state than what it wrote in the database.
         tables = {key: one for key, one in found.writes.items() if key not in files}
@@ -84,7 +91,7 @@ def adopt(
     left = {
         key: replace(write, is_left_over=True, is_checked=False, is_made=False)
         for key, write in known.writes.items()
-        if key.startswith("file:") and key not in found.writes
+        if is_file_key(key) and key not in found.writes
     }
     return replace(found, writes={**left, **found.writes}, adopted=now)
 
@@ -110,7 +117,7 @@ def _is_elsewhere(success: Success | None, database: str) -> bool:
 
 
 def _is_in(key: Key, number: int) -> bool:
-    return key.startswith("table:") and database_of(key) == table_key(number, "")
+    return is_table_key(key) and database_of(key) == table_key(number, "")
 
 
 def _moved(result: ToolResult, database: str) -> ToolResult:
@@ -124,9 +131,9 @@ def _moved(result: ToolResult, database: str) -> ToolResult:
 
     def moved(keys: Mapping[Key, object]) -> dict[Key, object]:
         return {
-            table_key(number, table_name(key)) if key.startswith("table:") else key: value
+            table_key(number, table_name(key)) if is_table_key(key) else key: value
             for key, value in keys.items()
-            if not key.startswith("table:") or database_of(key) == start
+            if not is_table_key(key) or database_of(key) == start
         }
 
     other = dict(success.inputs.other)

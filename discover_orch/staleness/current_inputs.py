@@ -16,6 +16,7 @@ from discover_orch.discovery.source_files import SourceFiles
 from discover_orch.model.conventions import CONF_MODULE
 from discover_orch.model.encoding import encode, short_hash
 from discover_orch.model.items import tool_of
+from discover_orch.model.keys import Key, is_table_key
 from discover_orch.model.pieces import Pieces
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_versions import version_now
@@ -27,7 +28,6 @@ from discover_orch.staleness.rule import compare_code
 from discover_orch.staleness.tool_result import (
     ABSENT,
     Inputs,
-    Key,
     Success,
     ToolResult,
     Write,
@@ -201,7 +201,7 @@ class CurrentState:
 
     def mark(self, key: Key) -> str:
         """The present state of a file or a table."""
-        if key.startswith("table:"):
+        if is_table_key(key):
             return self.database.mark(key)
         return self.versions.mark(key)
 

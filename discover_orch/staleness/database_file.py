@@ -15,7 +15,7 @@ from io import FileIO
 from msgspec import Struct
 
 from discover_orch.model.encoding import blake2b, short_hash
-from discover_orch.model.table_keys import OWN_TABLE, acting_name
+from discover_orch.model.keys import OWN_TABLE, acting_name
 from discover_orch.state.sealed_files import open_nonblocking
 
 _SQLITE = b"SQLite format 3\0"
@@ -150,7 +150,7 @@ def _count_changes(full: str, header: bytes) -> int:
 
 
 def read_tables(root: str, path: str) -> frozenset[str] | None:
-    """The tables and what else a SQLite file contains, by the names of `table_keys`; None where it cannot be read: it
+    """The tables and what else a SQLite file contains, by the names of `keys.py`; None where it cannot be read: it
     is locked, damaged or no SQLite file, or reading it would take a recovery that only a writer may do."""
     full = os.path.join(root, path)
     before = read_database(root, path)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from discover_orch.config.project import Project
 from discover_orch.discovery.registry import Registry, uses_get_connection
 from discover_orch.model.database_url import database_name, find_database_file, is_in_memory
-from discover_orch.model.table_keys import WHOLE, table_key, table_name, whole_table
+from discover_orch.model.keys import WHOLE, Key, table_key, table_name, whole_table
 from discover_orch.staleness.database_file import (
     DatabaseStat,
     count_changes,
@@ -20,14 +20,7 @@ from discover_orch.staleness.database_file import (
     read_tables,
 )
 from discover_orch.staleness.memory import KnownDatabase, Memory
-from discover_orch.staleness.tool_result import (
-    ABSENT,
-    EXISTS,
-    Key,
-    Seq,
-    after_run,
-    sequence,
-)
+from discover_orch.staleness.tool_result import ABSENT, EXISTS, Seq, after_run, sequence
 from discover_orch.state.journal import find_runs, has_ended, read_open_run
 
 GET_CONNECTION = "get_connection()"

@@ -16,6 +16,7 @@ from discover_orch.discovery.tree import RACY_NS, is_racy, read_file_mark, stat_
 from discover_orch.model.conventions import GLOB_CHARACTERS
 from discover_orch.model.database_url import masked_url
 from discover_orch.model.encoding import short_hash
+from discover_orch.model.keys import Key, file_key
 from discover_orch.model.observation import (
     SIDE_FILES,
     file_mark,
@@ -23,7 +24,7 @@ from discover_orch.model.observation import (
     list_paths,
 )
 from discover_orch.model.secret_masking import hide_url_passwords
-from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, join_paths
+from discover_orch.staleness.tool_result import ABSENT, EXISTS, join_paths
 from discover_orch.state.sealed_files import FOLDER, open_nonblocking, read_sealed, write_sealed
 
 #: The hash of a file, and the mark that stands for it; "" where the file may change again with the same one.
@@ -160,9 +161,9 @@ class Versions:
         for pattern in patterns:
             if _is_glob(self._root, pattern) or os.path.isdir(os.path.join(self._root, pattern)):
                 yield f"glob:{pattern}"
-                yield from (f"file:{path}" for path in self.matches(pattern))
+                yield from (file_key(path) for path in self.matches(pattern))
             else:
-                yield f"file:{_spelled(pattern)}"
+                yield file_key(_spelled(pattern))
 
 
 def _read_target(full: str) -> str:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.dataflow import Dataflow, less
-from discover_orch.model.table_keys import is_object
+from discover_orch.model.keys import is_object
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState
 from discover_orch.staleness.item_flows import find_patterns, merge_items, with_patterns

@@ -12,11 +12,15 @@ from msgspec import Struct
 
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import (
+from discover_orch.model.keys import (
+    Key,
     database_of,
     is_all_tables,
+    is_file_key,
     is_rows,
+    is_table_key,
     is_table_list,
+    path_of,
     shown_table,
     table_key,
     table_name,
@@ -25,7 +29,7 @@ from discover_orch.model.table_keys import (
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.input_versions import meets_input
 from discover_orch.staleness.rule import MarkOf, Reason, find_acting
-from discover_orch.staleness.tool_result import ABSENT, EXISTS, Key, ToolResult, used_files
+from discover_orch.staleness.tool_result import ABSENT, EXISTS, ToolResult, used_files
 from discover_orch.staleness.writers import GONE, Writer, Writers
 
 
@@ -39,11 +43,11 @@ class LeftOver(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The path of the file, or `table raw`."""
-        return self.key[5:] if self.key.startswith("file:") else shown_table(table_name(self.key))
+        return path_of(self.key) if is_file_key(self.key) else shown_table(table_name(self.key))
 
     @property
     def used(self) -> dict[str, str]:
-        is_file = self.key.startswith("file:")
+        is_file = is_file_key(self.key)
         return {"file": self.name} if is_file else {"table": table_name(self.key)}
 
 
@@ -60,12 +64,12 @@ def build_test(
         key, module = last.key, last.module
         if tool_of(module) in disabled or is_table_list(key) or is_all_tables(key):
             return False
-        if key.startswith("table:"):
+        if is_table_key(key):
             return database_of(key) == table_key(find_database().number, "")
-        if key[5:] == find_database().path:
+        if path_of(key) == find_database().path:
             return False
         makers = [tools[module]] if module in tools else tools.values()
-        return not any(meets_input(key[5:], tool.outputs) for tool in makers)
+        return not any(meets_input(path_of(key), tool.outputs) for tool in makers)
 
     return is_left
 
@@ -83,9 +87,7 @@ def with_readers(
             continue
         read_rows = (key for key in rows if whole_table(key) in success.tables)
         for key in dict.fromkeys((*used_files(success.inputs), *success.tables, *read_rows)):
-            is_sibling = key.startswith("table:") and tool_of(module) == tool_of(
-                makers.get(key, "")
-            )
+            is_sibling = is_table_key(key) and tool_of(module) == tool_of(makers.get(key, ""))
             if key in readers and module != makers[key] and not is_sibling:
                 readers[key].append(module)
     return [
@@ -104,7 +106,7 @@ def find_left_behind(gone: Iterable[ToolResult], writers: Writers) -> dict[str, 
                 continue
             first = writers.first(key, write)
             is_of_items = first is not None and item_text(first.module) and item_text(other.module)
-            if is_of_items and key.startswith("table:"):
+            if is_of_items and is_table_key(key):
                 continue  # it may still have the rows of that item: they are left over
             if first is not None and max(first.accepted, first.write.seq) < write.seq:
                 reason = Reason(key, by=other.module, seq=write.seq, how="gone")
@@ -132,13 +134,13 @@ def find_left_over(
     for key in sorted({*(used & left.keys()), *rows}):
         last = left[key]
         is_own = last.module == result.module
-        is_same = key.startswith("table:") and tool_of(last.module) == tool_of(result.module)
+        is_same = is_table_key(key) and tool_of(last.module) == tool_of(result.module)
         is_own |= is_same and not reads_own
         if is_own or not is_left(last):
             continue
         if mark_of(key) != ABSENT:
             found.setdefault(last.module, []).append(last)
-        elif key.startswith("table:") and table_name(key) not in success.flow.tables_missed:
+        elif is_table_key(key) and table_name(key) not in success.flow.tables_missed:
             yield Reason(key, then=EXISTS, now=ABSENT)
     for module, (first, *more) in found.items():
         how = "left by gone" if first.place == GONE else "left over"

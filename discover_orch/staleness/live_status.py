@@ -16,6 +16,7 @@ from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.errors import Problem
 from discover_orch.model.items import FilePattern
+from discover_orch.model.keys import FILES, Key, file_key, is_file_key, path_of
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.code_versions import version_now
 from discover_orch.staleness.current_inputs import CurrentState, Params
@@ -29,10 +30,8 @@ from discover_orch.staleness.status import Status
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
-    FILES,
     UNSURE,
     Inputs,
-    Key,
     ToolResult,
     differences,
     keys_of,
@@ -136,13 +135,13 @@ class LiveStatus(Status):
 
     def is_written(self, path: str) -> bool:
         """Whether a tool wrote or removed the file at last."""
-        return f"file:{path}" in self._writers
+        return file_key(path) in self._writers
 
     def find_edited(self, paths: Collection[str]) -> dict[str, str]:
         """Those of these files that were edited after a tool made them, each with that tool."""
         found, versions = {}, self._present.versions
         for path in paths:
-            key = f"file:{path}"
+            key = file_key(path)
             last = find_edited(key, self._writers, versions.mark(key), versions.version)
             if last is not None:
                 found[path] = last.module
@@ -198,7 +197,7 @@ class LiveStatus(Status):
         are stale for a reason that they did not have."""
         own, before = self.own(), self._before
         found = {**self._changed}
-        outside = {key for path in paths if not self._is_by_pipeline(key := f"file:{path}")}
+        outside = {key for path in paths if not self._is_by_pipeline(key := file_key(path))}
         touched, causes = dict[str, str](), dict[str, tuple[Key, ...]]()
         for module in self._registry.order:
             if not is_structural and module not in self._concerned:
@@ -214,7 +213,7 @@ class LiveStatus(Status):
             why = [self._sentence(module, one) for one in reasons]
             keys = [one.key for one in reasons]
             found |= {
-                one.key.partition(":")[2]: None
+                path_of(one.key): None
                 for one in reasons
                 if one.key.startswith(("code:", *FILES)) and _is_change(one, paths)
             }
@@ -237,7 +236,7 @@ class LiveStatus(Status):
                 path
                 for path in paths
                 if path not in quiet
-                and (_is_code(path) or f"file:{path}" in outside)
+                and (_is_code(path) or file_key(path) in outside)
                 and self._counts(path)
             ),
             is_structural=is_structural,
@@ -268,11 +267,11 @@ class LiveStatus(Status):
         self.note_results(self._memory.results(modules).values())
         self._unended.clear()
         return [
-            key[5:]
+            path_of(key)
             for module in modules
             if module in self._place
             for key, write in self._results[module].writes.items()
-            if key.startswith("file:") and self._present.mark(key) == write.mark
+            if is_file_key(key) and self._present.mark(key) == write.mark
         ]
 
     def _note_attempt(self, result: ToolResult, before: ToolResult) -> None:
@@ -303,15 +302,15 @@ class LiveStatus(Status):
         """What differs from what the tool last acted on, and was not changed by a tool."""
         yield from compare_code(then.code, self._with_versions(then.code, now.code))
         for key, old, new in differences(then.other, now.other):
-            file = f"file:{key[5:]}" if key.startswith(("stat:", "link:")) else key
+            file = file_key(path_of(key)) if key.startswith(("stat:", "link:")) else key
             if key == "database":  # which one it is may be due to a run
                 is_outside = (old or "").split(" ")[1:] != (new or "").split(" ")[1:]
             elif key.startswith(
                 "package:"
             ):  # the code counts that imports it only now, or no longer
                 is_outside = None not in (old, new)
-            elif file.startswith("file:"):  # a hand edit of an output starts nothing
-                is_outside = not (self._is_by_pipeline(file) or self.find_edited([file[5:]]))
+            elif is_file_key(file):  # a hand edit of an output starts nothing
+                is_outside = not (self._is_by_pipeline(file) or self.find_edited([path_of(file)]))
             else:
                 is_outside = not file.startswith(FILES)
             if is_outside:
@@ -376,7 +375,7 @@ class LiveStatus(Status):
         """Whether it is a known module, or a file that a tool uses."""
         if path.endswith(TOOL_SUFFIXES) and self._meaning(path) is not None:
             return True
-        return any(f"file:{path}" in self._uses(module) for module in self._registry.order)
+        return any(file_key(path) in self._uses(module) for module in self._registry.order)
 
 
 def _is_change(reason: Reason, paths: Collection[str]) -> bool:

@@ -13,18 +13,11 @@ from posixpath import splitext
 from msgspec import Struct
 
 from discover_orch.model.items import last_items
+from discover_orch.model.keys import Key, is_file_key, path_of
 from discover_orch.model.observation import WRITTEN, Observation
 from discover_orch.staleness.input_versions import Versions
 from discover_orch.staleness.memory import Memory
-from discover_orch.staleness.tool_result import (
-    ABSENT,
-    DATABASE,
-    EXISTS,
-    Key,
-    ToolResult,
-    Write,
-    run_of,
-)
+from discover_orch.staleness.tool_result import ABSENT, DATABASE, EXISTS, ToolResult, Write, run_of
 from discover_orch.staleness.writers import Writers
 from discover_orch.state.recorded_run import RunRecord, ToolRecord
 from discover_orch.state.sealed_files import open_nonblocking, read_flows
@@ -88,8 +81,8 @@ class _Reader:
     def find(self, tool: ToolRecord) -> Iterator[MadeFile]:
         result = self._results.get(tool.module) or ToolResult(module=tool.module)
         for key, write in sorted(result.writes.items()):
-            path = key.partition(":")[2]
-            is_file = key.startswith("file:") and write.mark not in (ABSENT, EXISTS)
+            path = path_of(key)
+            is_file = is_file_key(key) and write.mark not in (ABSENT, EXISTS)
             if not is_file or write.version == DATABASE:
                 continue
             is_fresh = tool.status == "fresh"  # what it made is of an earlier run

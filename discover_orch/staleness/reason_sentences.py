@@ -11,10 +11,13 @@ from msgspec import Struct
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import CHECK_PREFIXES, status_words
 from discover_orch.model.items import item_text
-from discover_orch.model.table_keys import (
+from discover_orch.model.keys import (
+    Key,
     is_all_tables,
     is_rows,
+    is_table_key,
     is_table_list,
+    path_of,
     shown_table,
     table_name,
 )
@@ -30,7 +33,6 @@ from discover_orch.staleness.tool_result import (
     SETTLED,
     UNRECORDED,
     UNSURE,
-    Key,
     Success,
     ToolResult,
     paths_in,
@@ -138,7 +140,7 @@ def _edited_sentence(
     reason: Reason, result: ToolResult, name_of: Callable[[str], str], *, is_cleaned: bool
 ) -> str:
     shown = shown_key(reason.key)
-    if not reason.key.startswith("table:"):
+    if not is_table_key(reason.key):
         return f"{shown} was edited after {name_of(result.module)} made it"
     if not reason.by:
         return f"{shown} is missing"
@@ -162,7 +164,7 @@ def _left_over_sentence(reason: Reason, name_of: Callable[[str], str]) -> str:
     things = f"{shown} and {reason.more:,} more" if reason.more else shown
     if reason.how == "left over":
         return f"reads {things}, which {name_of(reason.by)} no longer makes"
-    if item_text(reason.by) and reason.key.startswith("table:") and not is_rows(reason.key):
+    if item_text(reason.by) and is_table_key(reason.key) and not is_rows(reason.key):
         return (
             f"reads {shown}, which may still have rows of {name_of(reason.by)}, which is withdrawn"
         )
@@ -232,7 +234,7 @@ def _file_sentence(
 
 def shown_key(key: Key) -> str:
     """`table raw` for `table:3:raw`, and the path of a file."""
-    return shown_table(table_name(key)) if key.startswith("table:") else key.partition(":")[2]
+    return shown_table(table_name(key)) if is_table_key(key) else path_of(key)
 
 
 def _table_sentence(reason: Reason, result: ToolResult, name_of: Callable[[str], str]) -> str:

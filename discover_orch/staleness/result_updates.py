@@ -10,11 +10,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import add_earlier
-from discover_orch.model.table_keys import (
+from discover_orch.model.keys import (
+    Key,
     database_of,
+    file_key,
     is_all_tables,
+    is_file_key,
     is_rows,
+    is_table_key,
     is_table_list,
+    path_of,
     table_key,
     table_name,
     whole_table,
@@ -26,7 +31,6 @@ from discover_orch.staleness.tool_result import (
     EXISTS,
     UNSURE,
     Inputs,
-    Key,
     Seq,
     Success,
     ToolResult,
@@ -86,7 +90,7 @@ def add_success(
         is_failed = write.seq > (past.ended if past else 0)
         is_used = key in used
         has_code = is_retried if is_failed else has_same_code or rests_on_earlier
-        is_file = key.startswith("file:")
+        is_file = is_file_key(key)
         is_there_still = is_there(key) if is_file else has_same_code
         is_left_over = not (is_used or rests_on_earlier)
         is_left_over &= _can_be_left_over(key, write, success)
@@ -129,7 +133,11 @@ def _with_earlier_reads(
 def _find_used(success: Success) -> set[Key]:
     """What the success read and looked at."""
     asked = (key for key in success.inputs.other if key.startswith("there:"))
-    return {*used_files(success.inputs), *success.tables, *(f"file:{key[6:]}" for key in asked)}
+    return {
+        *used_files(success.inputs),
+        *success.tables,
+        *(file_key(path_of(key)) for key in asked),
+    }
 
 
 def find_kept(
@@ -145,7 +153,7 @@ def find_kept(
     other, found = success.inputs.other, dict[Key, bool]()
     missed = success.flow.tables_missed
     for key, write in before.writes.items():
-        now, is_table = writes.get(key), key.startswith("table:")
+        now, is_table = writes.get(key), is_table_key(key)
         is_thing = write.mark == EXISTS if is_table else write.mark not in (ABSENT, UNSURE, EXISTS)
         is_known = not (is_table_list(key) or is_all_tables(key) or write.version == DATABASE)
         if not (is_thing and is_known and is_own(key)) or write.only_creates:
@@ -154,7 +162,7 @@ def find_kept(
         if not is_table:
             has_read = bool(other.get(key)) or key in reread
         if now is None:
-            is_kept = has_read or f"there:{key[5:]}" in other
+            is_kept = has_read or f"there:{path_of(key)}" in other
         elif now.seq == write.seq:  # it would have made the table
             is_kept = True
         else:
@@ -175,7 +183,7 @@ def _can_be_left_over(key: Key, write: Write, now: Success) -> bool:
         return False
     if is_table_list(key) or is_all_tables(key):
         return False
-    if not key.startswith("table:"):
+    if not is_table_key(key):
         return True
     used, _, _ = now.inputs.other.get("database", "").partition(" ")
     if used and database_of(key) != table_key(int(used), ""):
@@ -249,7 +257,7 @@ def cut_off(before: ToolResult, ended: Seq, *, is_committed: bool = False) -> To
     `is_committed`, it has written its tables once more."""
     writes = {
         key: replace(write, seq=ended, mark=UNSURE, version=None)
-        if key.startswith("file:")
+        if is_file_key(key)
         else replace(write, seq=ended if is_committed else write.seq, version=None)
         for key, write in before.writes.items()
     }
@@ -260,7 +268,7 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
     """The same result, with its tables in the database of this number. What they contain there is not known."""
 
     def moved(key: Key) -> Key:
-        return table_key(database, table_name(key)) if key.startswith("table:") else key
+        return table_key(database, table_name(key)) if is_table_key(key) else key
 
     success = before.success
     return replace(

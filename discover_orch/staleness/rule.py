@@ -13,14 +13,20 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import (
+from discover_orch.model.keys import (
+    FILES,
     WHOLE,
+    Key,
     acting_key,
     database_of,
+    file_key,
     is_acting,
     is_all_tables,
+    is_file_key,
     is_rows,
+    is_table_key,
     is_table_list,
+    path_of,
     rows_key,
     table_name,
     whole_table,
@@ -31,7 +37,6 @@ from discover_orch.staleness.tool_result import (
     EXISTS,
     UNSURE,
     Inputs,
-    Key,
     Saw,
     Seq,
     Success,
@@ -44,7 +49,7 @@ from discover_orch.staleness.tool_result import (
 from discover_orch.staleness.writers import GONE, TimeOf, Writer, Writers
 
 #: What the keys of things begin with that tools make.
-_PASSING = ("file:", "folder:", "glob:", "there:", "stat:", "link:", "table:")
+_PASSING = (*FILES, "table:")
 
 
 class Reason(Struct, frozen=True):
@@ -153,7 +158,7 @@ def with_saw(
         is_moved |= judge.own_write(key) is not None
         if (
             is_table_list(key)
-            or (is_own and (is_repeatable or (has_item and key.startswith("table:"))))
+            or (is_own and (is_repeatable or (has_item and is_table_key(key))))
             or (is_accepted and last is not None and is_moved)
         ):
             last = writers.maker(key, place, adds)
@@ -201,14 +206,14 @@ class Judge:
 
     def _is_as_left(self, key: Key, write: Write) -> bool:
         """That a table was dropped is said where it is missed."""
-        if key.startswith("table:"):
+        if is_table_key(key):
             return self._writers.find_edit(key) is None
         return write.mark in (UNSURE, self._mark_of(key))
 
     def explain(self, key: Key, then: str | None, now: str | None) -> Reason | None:
         """The reason for a difference in content, unless the tool itself or a later one moved the thing on."""
         if key.startswith(("stat:", "link:")):
-            file = self.explain(f"file:{key[5:]}", then, now)
+            file = self.explain(file_key(path_of(key)), then, now)
             return file and replace(file, key=key)
         last = self._writers.last(key)
         if last is None:
@@ -258,7 +263,7 @@ class Judge:
 
     def _reads_all(self, key: Key) -> bool:
         """Whether it may have read each table of the database of this table, and what it wrote there is known."""
-        if not key.startswith("table:"):
+        if not is_table_key(key):
             return False
         whole = database_of(key) + WHOLE
         return whole in self._success.tables and whole not in self._result.writes
@@ -318,7 +323,7 @@ class Judge:
                 return None
             how = "out of order" if maker.write.seq < self._success.asof else ""
             return Reason(maker.key, maker.module, maker.write.seq, how=how)
-        if not key.startswith("table:"):
+        if not is_table_key(key):
             return None  # see `explain`
         version = writers.version(key, last)
         is_known = version is not None and saw.version is not None
@@ -337,7 +342,7 @@ class Judge:
 
     def _find_listed(self, key: Key) -> str | None:
         """Whether the file was in a folder that the tool listed, as a version; None where it listed none."""
-        path = key[5:]
+        path = path_of(key)
         listed = self._read.get(f"folder:{path.rpartition('/')[0] or '.'}")
         listed = self._read.get(f"there:{path}") if listed is None else listed
         if listed is None:
@@ -352,7 +357,7 @@ class Judge:
         for key, write in self._result.writes.items():
             if not (write.is_checked or write.only_adds) or write.mark == UNSURE:
                 continue
-            is_table = key.startswith("table:")
+            is_table = is_table_key(key)
             if is_table and not self._is_by_rows(key) and self._writers.find_edit(key) is not None:
                 last = self._writers.last(key)
                 if (
@@ -399,7 +404,7 @@ class Judge:
                 continue  # it has made the thing anew since
             # Its own result is what it left, not what an edit has made of that.
             is_own = (
-                (is_repeatable or (key.startswith("table:") and self._has_item))
+                (is_repeatable or (is_table_key(key) and self._has_item))
                 and last.place == self.place_of(key)
                 and self._is_as_left(key, last.write)
             )
@@ -412,7 +417,7 @@ class Judge:
 
 def writers_of(maker: Writer, writers: Writers) -> Iterator[str]:
     """The tool that made the thing; of a table all its items, which are one writer of it."""
-    if not (maker.key.startswith("table:") and item_text(maker.module)):
+    if not (is_table_key(maker.key) and item_text(maker.module)):
         yield maker.module
         return
     tool = tool_of(maker.module)
@@ -425,13 +430,13 @@ def writers_of(maker: Writer, writers: Writers) -> Iterator[str]:
 
 def find_acting(result: ToolResult) -> Iterator[Key]:
     """What decides what happens to the rows that the tool writes to tables."""
-    return (acting_key(key) for key in result.writes if key.startswith("table:"))
+    return (acting_key(key) for key in result.writes if is_table_key(key))
 
 
 def find_edited(key: Key, writers: Writers, now: str, version_of: VersionOf) -> Writer | None:
     """The last writer of the file, if it has other content than that one left, and no tool did it. A log may be added
     to, and the file of a database is not edited by hand. `now` is its present mark."""
-    last = writers.last(key) if key.startswith("file:") else None
+    last = writers.last(key) if is_file_key(key) else None
     if last is None or writers.is_log(key):
         return None
     write = last.write
@@ -466,7 +471,7 @@ def find_passed_on(result: ToolResult, previous: Iterable[ToolResult]) -> Iterat
         for key, write in other.writes.items():
             if not success or write.seq <= success.asof or is_table_list(key):
                 continue
-            own = result.writes.get(key) if key.startswith("table:") else None
+            own = result.writes.get(key) if is_table_key(key) else None
             if key in success.tables or (own and not _may_come_first(own, write)):
                 yield Reason(key, by=other.module, seq=write.seq)
 
@@ -486,7 +491,7 @@ def find_unlike(
     for result in earlier:
         for key in result.writes:
             last = writers.last(key)
-            if not key.startswith("file:") or last is None or last.write.mark == mark_of(key):
+            if not is_file_key(key) or last is None or last.write.mark == mark_of(key):
                 continue
             if last.write.version is None or last.write.version != version_of(key):
                 found[result.module] = key

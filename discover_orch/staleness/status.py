@@ -19,7 +19,16 @@ from msgspec.structs import replace
 from discover_orch.discovery.registry import Registry
 from discover_orch.model.conventions import TOOL_SUFFIXES
 from discover_orch.model.items import tool_of
-from discover_orch.model.table_keys import WHOLE, database_of
+from discover_orch.model.keys import (
+    FILES,
+    WHOLE,
+    Key,
+    database_of,
+    file_key,
+    is_file_key,
+    is_table_key,
+    path_of,
+)
 from discover_orch.model.tool import Tool
 from discover_orch.staleness.current_inputs import CurrentState, Params
 from discover_orch.staleness.import_graph import CodeState
@@ -42,15 +51,7 @@ from discover_orch.staleness.rule import (
     find_passed_on,
     find_unlike,
 )
-from discover_orch.staleness.tool_result import (
-    ABSENT,
-    FILES,
-    REMOVED,
-    SETTLED,
-    Key,
-    ToolResult,
-    keys_of,
-)
+from discover_orch.staleness.tool_result import ABSENT, REMOVED, SETTLED, ToolResult, keys_of
 from discover_orch.staleness.writers import GONE, Writers
 
 #: Ends of a last run after which it is unknown what the tool has written.
@@ -213,7 +214,7 @@ class Status:
 
     def _forget(self, keys: Iterable[Key]) -> None:
         """These may be other files by now."""
-        paths = (key.partition(":")[2] for key in keys if key.startswith(FILES))
+        paths = (path_of(key) for key in keys if key.startswith(FILES))
         self._present.versions.forget(paths)
 
     # One tool.
@@ -328,7 +329,7 @@ class Status:
         return below | rebuilt
 
     def _is_there(self, path: str) -> bool:
-        return self._present.mark(f"file:{path}") != ABSENT
+        return self._present.mark(file_key(path)) != ABSENT
 
     def _spread(self, seeds: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
         """The seeds and what is downstream of them, and the tools that must make anew what these need."""
@@ -449,7 +450,7 @@ class Turns:
         self._written.update(written)
         self._unjudged.update(written)
         for module in self._status.note_code(
-            [key[5:] for key in written if key.endswith(TOOL_SUFFIXES)]
+            [path_of(key) for key in written if key.endswith(TOOL_SUFFIXES)]
         ):
             self._own[module] = self._judge(module)
         for module, result in ended.items():
@@ -466,7 +467,7 @@ class Turns:
                 for key in self._status.find_used(module):
                     self._users.setdefault(key, []).append(module)
         keys = {one for key in self._unjudged for one in self._find_alike(key)}
-        if any(key.startswith("file:") for key in self._unjudged):
+        if any(is_file_key(key) for key in self._unjudged):
             keys.update(one for one in self._users if one.startswith("glob:"))
         users = {user for key in keys for user in self._users.get(key, ())}
         if self._has_passed:
@@ -478,8 +479,8 @@ class Turns:
 
     def _find_alike(self, key: Key) -> Iterator[Key]:
         """The keys by which a tool may use what is written under this one."""
-        if not key.startswith("table:"):
-            yield from keys_of([key.partition(":")[2]])
+        if not is_table_key(key):
+            yield from keys_of([path_of(key)])
             return
         start = database_of(key)
         if key == start + WHOLE:

@@ -1,10 +1,9 @@
 """What is remembered of the last success of a tool: what it depended on, and what it wrote.
 
-Whatever a tool can depend on has a key, and most keys have a version: a text that differs where the thing differs. A
-success stores the version of each key, and what it saw of the things that tools write: the number of the last write,
-and the version that this one left. Every end of a tool has a number, and they only grow. Every write is remembered
-with its number and the state that it left, so that a change by the user differs from one by the pipeline. Pure: reads
-nothing.
+A success stores the version of each key that it depended on (see `model/keys.py`), and what it saw of the things that
+tools write: the number of the last write, and the version that this one left. Every end of a tool has a number, and
+they only grow. Every write is remembered with its number and the state that it left, so that a change by the user
+differs from one by the pipeline. Pure: reads nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from discover_orch.model.dataflow import Dataflow
+from discover_orch.model.keys import Key, file_key, is_file_key, path_of
 
 #: In place of a version or a mark: there is no such thing, or it was removed.
 ABSENT = ""
@@ -31,18 +31,6 @@ _AND = "\0"
 _COUNT_BITS, _KEY_BITS = 20, 22
 _RUN_SHIFT = _COUNT_BITS + _KEY_BITS
 LARGEST_KEY = (1 << _KEY_BITS) - 1
-
-#: - `file:data/x.csv`: the hash of its bytes; ABSENT where it was looked for in vain.
-#: - `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
-#: - `there:data/x.csv`: the path if it is there, in this form too. `stat:data/x.csv`: its size and time.
-#: - `link:current`: the target of a link; ABSENT where it is none.
-#: - `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
-#: - `package:numpy`: its version; ABSENT where it is not installed. `python`. `database`.
-#: - `table:3:raw`: a table of database 3; `table:3:*` is unclear use, `table:3:` the list of tables. What a tool saw
-#:   of them stands in `saw`.
-Key = str
-#: What the keys of files begin with.
-FILES = ("file:", "folder:", "glob:", "there:", "stat:", "link:")
 
 #: The number of the run, its key, and the count of starts and ends of tools in that run. Two runs can have the same
 #: number, in two copies of a project or of its database; the key is random.
@@ -207,12 +195,12 @@ def keys_of(paths: Collection[str]) -> set[Key]:
 def used_files(inputs: Inputs) -> Iterator[Key]:
     """The keys of all files among the inputs, those in listed folders included."""
     for key, version in inputs.other.items():
-        if key.startswith("file:"):
+        if is_file_key(key):
             yield key
         elif key.startswith(("stat:", "link:")):
-            yield f"file:{key[5:]}"
+            yield file_key(path_of(key))
         elif key.startswith(("folder:", "glob:", "there:")):
-            yield from (f"file:{path}" for path in paths_in(version))
+            yield from (file_key(path) for path in paths_in(version))
 
 
 def run_of(seq: Seq) -> int:
@@ -262,11 +250,11 @@ def differences(
                 yield key, old, new
             for path in sorted(before ^ after):
                 is_new = path in after
-                listed.add(f"file:{path}")
-                yield f"file:{path}", *((ABSENT, EXISTS) if is_new else (EXISTS, ABSENT))
+                listed.add(file_key(path))
+                yield file_key(path), *((ABSENT, EXISTS) if is_new else (EXISTS, ABSENT))
         else:
             yield key, old, new
 
 
 def _is_file(key: Key) -> tuple[bool, Key]:
-    return key.startswith("file:"), key
+    return is_file_key(key), key

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, field
 
+from discover_orch.model.keys import is_file_key, path_of
 from discover_orch.model.secret_masking import find_url_passwords, is_secret_name
 from discover_orch.state.sealed_files import open_nonblocking
 
@@ -106,10 +107,10 @@ class SpelledNames:
 def _find_scripts(inputs: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The files among these inputs that may be scripts, with their versions."""
     for key, version in inputs.items():
-        if key.startswith("file:"):
+        if is_file_key(key):
             name = key[key.rfind("/") + 1 :].removeprefix("file:").lower()
             if name.endswith(_SCRIPT_ENDS) or "." not in name:
-                yield key[5:], version
+                yield path_of(key), version
 
 
 def _read_words(full: str) -> Words:

@@ -10,8 +10,18 @@ from itertools import chain
 from msgspec import Struct
 
 from discover_orch.model.items import item_text, tool_of
-from discover_orch.model.table_keys import WHOLE, database_of, is_rows, is_table_list, whole_table
-from discover_orch.staleness.tool_result import ABSENT, DATABASE, Key, Seq, ToolResult, Write
+from discover_orch.model.keys import (
+    WHOLE,
+    Key,
+    database_of,
+    is_file_key,
+    is_rows,
+    is_table_key,
+    is_table_list,
+    path_of,
+    whole_table,
+)
+from discover_orch.staleness.tool_result import ABSENT, DATABASE, Seq, ToolResult, Write
 
 #: The place of a tool that no longer exists.
 GONE = -1
@@ -129,7 +139,7 @@ class Writers:
         accepted = success.asof if success and success.is_accepted else 0
         first = place if place == GONE else self._first.setdefault(tool_of(result.module), place)
         for key, write in result.writes.items():
-            here = first if key.startswith("table:") else place
+            here = first if is_table_key(key) else place
             row = Writer(key, here, result.module, write, ended, accepted)
             kind = (here, write.is_made, write.only_adds, write.only_creates, write.is_in_rows)
             kinds = self._rows.setdefault(key, {})
@@ -147,7 +157,7 @@ class Writers:
 
     def place_of(self, key: Key, module: str, place: int) -> int:
         """The place that a tool at this place has among the writers of the thing."""
-        return self._first.get(tool_of(module), place) if key.startswith("table:") else place
+        return self._first.get(tool_of(module), place) if is_table_key(key) else place
 
     def find_anew(self, key: Key, module: str, since: Seq) -> Writer | None:
         """The item of the same tool that has found the table gone or edited since, with what the others had left."""
@@ -190,7 +200,7 @@ class Writers:
             if is_rows(key):  # who else writes rows with this value does not say whose they are
                 left = [row for row in left if row.write.seq >= anew]
                 others = []
-            elif key.startswith("table:"):
+            elif is_table_key(key):
                 # Of an item that is gone its rows are left over, where it said which they are.
                 left = [row for row in left if not (row.place == GONE and row.write.is_in_rows)]
                 if left and others:
@@ -293,8 +303,8 @@ class Writers:
 
     @cached_property
     def _folders(self) -> Mapping[str, list[Key]]:
-        keys = (one for one in self._rows if one.startswith("file:"))
-        return _grouped((one[5:].rpartition("/")[0] or ".", one) for one in keys)
+        keys = (one for one in self._rows if is_file_key(one))
+        return _grouped((path_of(one).rpartition("/")[0] or ".", one) for one in keys)
 
     def last(
         self,
@@ -360,7 +370,7 @@ class Writers:
             return None
         if not _knows_version(key, writer):
             return None
-        if not key.startswith("table:") or write.seq > self._foreign_write():
+        if not is_table_key(key) or write.seq > self._foreign_write():
             return write.version
         return None if self._content_of(key, write.seq) is None else write.version
 
@@ -403,7 +413,7 @@ def _knows_version(key: Key, writer: Writer) -> bool:
 
 def _is_table(key: Key) -> bool:
     """Not a list of tables, which has no content and which each tool that makes a table writes."""
-    return key.startswith("table:") and not is_table_list(key)
+    return is_table_key(key) and not is_table_list(key)
 
 
 def _number_of(writer: Writer) -> Seq:

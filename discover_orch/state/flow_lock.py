@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow, less
 from discover_orch.model.errors import Problem
-from discover_orch.model.table_keys import WHOLE
+from discover_orch.model.keys import WHOLE
 from discover_orch.state.sealed_files import open_nonblocking
 
 TYPE_CHECKING = False

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from discover_orch.execution.run_events import Event
 from discover_orch.model.items import tool_of
+from discover_orch.model.keys import FILES, path_of
 from discover_orch.model.tool_events import DebuggerOpened, RunStatus, ToolFinished, ToolStarted
 from discover_orch.staleness.live_status import Change
-from discover_orch.staleness.tool_result import FILES
 from discover_orch.watch.watch_events import Action, Scope
 from discover_orch.watch.watched_project import WatchedProject
 
@@ -359,7 +359,7 @@ class FeedbackLoops:
         found = []
         for key in sorted(suspects - self.muted):
             is_file = key.startswith(FILES)
-            if is_file or (key.startswith("code:") and self._is_output(key[5:])):
+            if is_file or (key.startswith("code:") and self._is_output(path_of(key))):
                 self._runs[key] = self._runs.get(key, 0) + 1
                 found += [key] if self._runs[key] > MOST_RUNS else []
         self.muted.update(found)

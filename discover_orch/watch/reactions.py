@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.errors import Problem
+from discover_orch.model.keys import path_of
 from discover_orch.staleness.live_status import Change
 from discover_orch.watch.next_run import MOST_RUNS, Affected, Schedule
 from discover_orch.watch.watch_events import (
@@ -106,7 +107,7 @@ class Reactions:
         saved = {*map(self.key_of, change.paths), *causes}
         loops, is_running = self._schedule.loops, self._schedule.is_running
         for key in loops.count(causes, saved, is_running=is_running):
-            self._outbox.add_note(_loop_problem(key.partition(":")[2]))
+            self._outbox.add_note(_loop_problem(path_of(key)))
 
     def _hold_if_broken(self) -> list[str]:
         return ["hold"] if self._schedule.must_hold() else []

@@ -22,8 +22,8 @@ from discover_orch.databases.driver_transaction import (
 )
 from discover_orch.databases.drivers import find_database
 from discover_orch.model.errors import Problem
+from discover_orch.model.keys import read_rows
 from discover_orch.model.observation import MADE, UNCLEAR
-from discover_orch.model.table_keys import read_rows
 from discover_orch.worker.child_processes import find_children
 
 TYPE_CHECKING = False

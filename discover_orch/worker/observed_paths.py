@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 
+from discover_orch.model.keys import file_key
 from discover_orch.model.observation import SIDE_FILES, Use, is_noise
 
 TYPE_CHECKING = False
@@ -143,7 +144,7 @@ class StepFiles:
     def uses(self, databases: Collection[str]) -> Iterator[Use]:
         """The same as uses, but for what was written. `databases` were opened by SQLite."""
         for path, state in self.read.items():
-            yield Use(f"file:{path}", "opened" if path in databases else "read", state)
+            yield Use(file_key(path), "opened" if path in databases else "read", state)
         kinds: tuple[tuple[dict[str, str], str, Kind], ...] = (
             (self.hidden, "file:", "hidden"),
             (self.listed, "folder:", "listed"),

@@ -141,7 +141,7 @@ class RunStep(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
 class Ask(Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """What has the database recorded of this project? Documents come only where another success is `known` of a tool,
     or none. Before that: hold the lock of the project under this name until the worker ends; make these attempts void;
-    store these records; delete the rows with these names, by `table_keys`. With `has_tables`: which tables and views
+    store these records; delete the rows with these names, by `keys.py`. With `has_tables`: which tables and views
     are there, and what do `tables` contain?"""
 
     project: str = ""

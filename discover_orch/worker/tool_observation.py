@@ -11,6 +11,7 @@ import os
 import sys
 import time
 
+from discover_orch.model.keys import WHOLE, file_key
 from discover_orch.model.observation import (
     CONNECTED,
     RESOURCE,
@@ -19,7 +20,6 @@ from discover_orch.model.observation import (
     Use,
     changed_at,
 )
-from discover_orch.model.table_keys import WHOLE
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.environment_reads import EnvironmentReads
 from discover_orch.worker.kept_state import KeptState
@@ -327,7 +327,7 @@ class Observer:
         for uses in shared:
             for path, state in uses.changed.items():
                 if shown := self.paths.show(path):
-                    yield Use(f"file:{shown}", "read", state, uses.owners)
+                    yield Use(file_key(shown), "read", state, uses.owners)
             used = self.paths.database in uses.opened or ("path", self.paths.database) in uses.used
             if used and self.has_foreign_connection():
                 yield Use(UNCLEAR.key, UNCLEAR.kind, "", uses.owners)

@@ -9,6 +9,7 @@ import re
 import stat
 from functools import cache
 
+from discover_orch.model.keys import file_key
 from discover_orch.model.observation import NOISE, NOISY_ENDS, Use, file_mark, list_paths
 from discover_orch.worker.audit_hook import AuditHook
 from discover_orch.worker.observed_paths import (
@@ -285,9 +286,9 @@ class UsedFiles:
             state = ""
             with contextlib.suppress(OSError, ValueError):
                 state = file_mark(os.stat(self._paths.full(path)))
-            yield Use(f"file:{path}", kind, state)
+            yield Use(file_key(path), kind, state)
             if path in seen.reread:
-                yield Use(f"file:{path}", "reread", state)
+                yield Use(file_key(path), "reread", state)
 
     def _is_in_changed_folder(self, path: str) -> bool:
         """Whether the path was in a folder that the tool made, moved or removed, and that is gone."""

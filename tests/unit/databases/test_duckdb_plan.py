@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from discover_orch.databases.drivers import find_database
 from discover_orch.databases.duckdb_tables import DuckdbLog
-from discover_orch.model.table_keys import OBJECTS
+from discover_orch.model.keys import OBJECTS
 from tests.support.seen import Seen
 
 SCRIPT = """

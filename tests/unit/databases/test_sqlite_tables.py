@@ -12,7 +12,7 @@ import pytest
 from discover_orch.databases.opening import open_sqlite
 from discover_orch.databases.sqlite_connection import Connection
 from discover_orch.databases.sqlite_tables import SqliteTableLog
-from discover_orch.model.table_keys import is_object
+from discover_orch.model.keys import is_object
 from tests.support.seen import Seen, used_tables
 
 SCHEMA = """

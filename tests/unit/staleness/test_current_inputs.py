@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from discover_orch.model.keys import Key
 from discover_orch.staleness.current_inputs import (
     CurrentState,
     takes_connection,
@@ -20,7 +21,6 @@ from discover_orch.staleness.memory import KnownDatabase, Memory
 from discover_orch.staleness.tool_result import (
     ABSENT,
     Inputs,
-    Key,
     LastOutcome,
     Success,
     ToolResult,

@@ -18,7 +18,7 @@ import pytest
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import Dataflow
-from discover_orch.model.table_keys import table_name
+from discover_orch.model.keys import Key, table_name
 from discover_orch.staleness.adoption import Record, adopt
 from discover_orch.staleness.left_over import find_left_behind, find_left_over
 from discover_orch.staleness.result_updates import add_failure, add_success, cut_off, is_same_code
@@ -38,7 +38,6 @@ from discover_orch.staleness.tool_result import (
     SETTLED,
     UNRECORDED,
     Inputs,
-    Key,
     LastOutcome,
     Success,
     ToolResult,

@@ -6,7 +6,7 @@ import pytest
 
 from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.flow_edges import Written, edges, shared
-from discover_orch.model.table_keys import is_counted, named_table, shown_table
+from discover_orch.model.keys import is_counted, named_table, shown_table
 
 
 def test_names_are_parts_of_sentences() -> None:

@@ -1,7 +1,19 @@
-"""The names of tables as they are shown and remembered, with the schema where it is not the usual one; and their keys:
-`table:3:raw` in database 3 of the project.
+"""The keys of what tools use and make: a kind, and what of it.
 
-What else tools make in a database has such names and keys too, with its kind before the name: `table:3:index by_day`.
+Most keys have a version: a text that differs where the thing differs.
+
+- `file:data/x.csv`: the hash of its bytes; absent where it was looked for in vain.
+- `folder:in`, `glob:in/*.csv`: the paths in it, or those that it matches, joined by a null character.
+- `there:data/x.csv`: the path if it is there, in this form too. `stat:data/x.csv`: its size and time.
+- `link:current`: the target of a link; absent where it is none.
+- `code:src/a.py`: what counts of a file of code, as the functions in it that ran.
+- `param:since`: the value as text. `env:REGION`: a hash. `environ:`: the names of all variables.
+- `package:numpy`: its version; absent where it is not installed. `python`. `database`.
+- `table:3:raw`: a table of database 3 of the project, by its name as it is shown, with the schema where it is not the
+  usual one; `table:3:*` is unclear use, `table:3:` the list of tables. What else tools make in a database has its kind
+  before the name: `table:3:index by_day`.
+
+Paths are relative to the root where they are in it, with `/`.
 """
 
 from __future__ import annotations
@@ -9,6 +21,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+Key = str
+#: What the keys of files begin with.
+FILES = ("file:", "folder:", "glob:", "there:", "stat:", "link:")
 #: In place of a table: all tables of the database, where it is not known which.
 WHOLE = "*"
 #: Tables that orch and the databases keep for themselves. They never count.
@@ -23,6 +38,23 @@ _ACTING = "trigger or index on "
 #: Before the name of a table, its column and a value: the rows that one item of a tool with `"column"` writes.
 _ROWS = "rows of "
 _ROWS_NAME = re.compile(_ROWS + r"(.+?) \((.*?) = (.*)\)", re.DOTALL)
+
+
+def file_key(path: str) -> Key:
+    return f"file:{path}"
+
+
+def is_file_key(key: Key) -> bool:
+    return key.startswith("file:")
+
+
+def is_table_key(key: Key) -> bool:
+    return key.startswith("table:")
+
+
+def path_of(key: Key) -> str:
+    """What the key is of, without its kind: of a file its path."""
+    return key.partition(":")[2]
 
 
 class Rows(NamedTuple):
@@ -54,7 +86,7 @@ def rows_key(key: str, column: str, value: str) -> str:
 
 
 def is_rows(key: str) -> bool:
-    return key.startswith("table:") and read_rows(table_name(key)) is not None
+    return is_table_key(key) and read_rows(table_name(key)) is not None
 
 
 def whole_table(key: str) -> str:
@@ -110,17 +142,17 @@ def is_object(name: str) -> bool:
 
 
 def is_acting(key: str) -> bool:
-    return key.startswith("table:") and table_name(key).startswith(_ACTING)
+    return is_table_key(key) and table_name(key).startswith(_ACTING)
 
 
 def is_table_list(key: str) -> bool:
     """Whether this stands for the list of tables. Who makes a table changes the list, and leaves the others' part."""
-    return key.startswith("table:") and key.endswith(":")
+    return is_table_key(key) and key.endswith(":")
 
 
 def is_all_tables(key: str) -> bool:
     """Whether it is not known which tables were used."""
-    return key.startswith("table:") and table_name(key) == WHOLE
+    return is_table_key(key) and table_name(key) == WHOLE
 
 
 def database_of(key: str) -> str:
