@@ -318,13 +318,16 @@ def test_nothing_is_left_after_the_end(listener: Listener) -> None:
     before = inotify()
     listener.watcher.watch(["src", "src/sub", ""], ["src", ""])
     assert len(inotify()) > len(before)
-    listener.watcher.close()
-    assert inotify() == before
-    assert not [
-        thread
-        for thread in threading.enumerate()
-        if type(thread).__module__.startswith("watchdog.")
-    ]
+    listener.watcher.close()  # waits for a second at most, and what still ends then does so soon
+    wait_until(lambda: inotify() == before, "the end of the subscriptions")
+    wait_until(
+        lambda: (
+            not any(
+                type(thread).__module__.startswith("watchdog.") for thread in threading.enumerate()
+            )
+        ),
+        "the end of watchdog's threads",
+    )
 
 
 def test_closing_does_not_wait_for_what_hangs(listener: Listener) -> None:
