@@ -42,14 +42,11 @@ from discover_orch.staleness.result_updates import (
     cut_off,
     find_kept,
     is_same_code,
-)
-from discover_orch.staleness.rule import (
-    Judge,
-    find_edited,
     with_rows,
     with_saw,
     without_lost_writes,
 )
+from discover_orch.staleness.rule import Judge, find_edited
 from discover_orch.staleness.tool_result import (
     ABSENT,
     EXISTS,
@@ -291,8 +288,8 @@ class ResultRecorder:
         """The tool has used something as a later tool had left it, as where its new code reads a table that a later
         tool changes: only a run shows that."""
         results, tool = self._results, self._registry.tools[result.module]
-        place, mark_of = results.places[tool.module], self._current.mark
-        for reason in Judge(result, place, results.writers, mark_of).find_changed():
+        place = results.places[tool.module]
+        for reason in Judge(result, place, results.writers, self._current).find_changed():
             if reason.how == "out of order":
                 name_of = self._registry.display
                 yield Problem(

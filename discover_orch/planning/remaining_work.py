@@ -42,8 +42,7 @@ from discover_orch.staleness.known_flow import find_known_flows
 from discover_orch.staleness.left_over import LeftOver, build_test, with_readers
 from discover_orch.staleness.memory import Memory
 from discover_orch.staleness.reason_sentences import Freshness
-from discover_orch.staleness.result_updates import move_tables
-from discover_orch.staleness.rule import with_saw
+from discover_orch.staleness.result_updates import move_tables, with_saw
 from discover_orch.staleness.status import Status, Turns
 from discover_orch.staleness.tool_result import (
     ABSENT,

@@ -205,6 +205,20 @@ class CurrentState:
             return self.database.mark(key)
         return self.versions.mark(key)
 
+    def version(self, key: Key) -> str:
+        """The present version of a file by its content."""
+        return self.versions.version(key)
+
+    @property
+    def foreign_write(self) -> float:
+        """When another program wrote to the database last."""
+        return self.database.foreign_write
+
+    @property
+    def looked(self) -> float:
+        """When the tables of the database were last looked for."""
+        return self.database.looked
+
     def write(self) -> None:
         """Keeps what was read of code and of large files for the next command."""
         self.code.files.write()

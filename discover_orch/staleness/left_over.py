@@ -28,8 +28,9 @@ from discover_orch.model.keys import (
 )
 from discover_orch.staleness.database_identity import CurrentDatabase
 from discover_orch.staleness.input_versions import meets_input
-from discover_orch.staleness.rule import MarkOf, Reason, find_acting
+from discover_orch.staleness.rule import MarkOf, Reason
 from discover_orch.staleness.tool_result import ABSENT, EXISTS, ToolResult, used_files
+from discover_orch.staleness.tool_uses import find_acting
 from discover_orch.staleness.writers import GONE, Writer, Writers
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from msgspec.structs import replace
 
 from discover_orch.model.dataflow import add_earlier
+from discover_orch.model.items import item_text
 from discover_orch.model.keys import (
     Key,
     database_of,
@@ -20,6 +21,7 @@ from discover_orch.model.keys import (
     is_table_key,
     is_table_list,
     path_of,
+    rows_key,
     table_key,
     table_name,
     whole_table,
@@ -31,12 +33,15 @@ from discover_orch.staleness.tool_result import (
     EXISTS,
     UNSURE,
     Inputs,
+    Saw,
     Seq,
     Success,
     ToolResult,
     Write,
     used_files,
 )
+from discover_orch.staleness.tool_uses import ToolUses
+from discover_orch.staleness.writers import GONE, Writers
 
 NOTHING: Mapping[Key, bool] = {}
 
@@ -284,3 +289,85 @@ def move_tables(before: ToolResult, database: int) -> ToolResult:
             saw={moved(key): one for key, one in success.saw.items()},
         ),
     )
+
+
+# What the success of a tool saw, and what of its result is still its own.
+
+
+def with_rows(
+    success: Success, column: str, value: str, written: Collection[Key], writers: Writers
+) -> Success:
+    """The success of an item that reads only the rows with this value in the column, with these in place of each table
+    of which such rows are known: the item has `written` them, or another tool did, and still makes them."""
+
+    def rows_of(key: Key) -> Key:
+        rows = rows_key(key, column, value)
+        is_known = rows in written or any(
+            row.key == rows and row.place != GONE and row.write.is_made and not row.is_left_over
+            for row in writers.of(rows)
+        )
+        return rows if is_known else key
+
+    tables = tuple(rows_of(key) for key in success.tables)
+    rows = dict.fromkeys(table_name(key) for key in (*tables, *written) if is_rows(key))
+    return replace(success, tables=tables, flow=replace(success.flow, rows=tuple(rows)))
+
+
+def without_lost_writes(
+    result: ToolResult, place: int, writers: Writers, written: Collection[Key]
+) -> ToolResult:
+    """The result of a success that has written `written`. What it did not write this time, and another tool has
+    written by now, is no longer its own. Unclear use of a database stays: others have written some of its tables."""
+
+    def is_own(key: Key) -> bool:
+        last = writers.last(key)
+        is_last = last is not None and last.place == writers.place_of(key, result.module, place)
+        return key in written or is_all_tables(key) or is_last
+
+    return replace(result, writes={key: one for key, one in result.writes.items() if is_own(key)})
+
+
+def with_saw(
+    result: ToolResult,
+    place: int,
+    writers: Writers,
+    *,
+    is_repeatable: bool = False,
+    is_accepted: bool = False,
+    edited: Collection[Key] = (),
+) -> ToolResult:
+    """The result with what its success saw: who had left each thing that it used, and what. `writers` are as they were
+    when the tool began, and so are the files that were `edited` by hand. Of a tool that may run on its own result, and
+    of one that is marked as fresh, what it or a later tool has made of a thing does not count."""
+    success = result.success
+    if success is None:
+        return result
+    saw = {key: Saw() for key in success.tables}
+    uses = ToolUses(result, place, writers)
+    has_item = bool(item_text(result.module))
+    for key in uses.find_used():
+        if is_table_list(key) and key not in saw:
+            continue
+        edit = writers.find_edit(key)
+        may_hide_edit = key in result.writes and not is_accepted and writers.may_be_edited(key)
+        if edit is not None or key in edited or may_hide_edit:
+            saw[key] = Saw(0, edit)
+            continue
+        adds = uses.find_adds(key)
+        place = uses.place_of(key)
+        last = writers.last(key, adds=adds, own=place)
+        is_own = last is not None and last.place == place
+        is_moved = is_own or (last is not None and last.place > place)
+        is_moved |= uses.own_write(key) is not None
+        if (
+            is_table_list(key)
+            or (is_own and (is_repeatable or (has_item and is_table_key(key))))
+            or (is_accepted and last is not None and is_moved)
+        ):
+            last = writers.maker(key, place, adds)
+        if last is not None:
+            later = writers.last(key, since=place + 1) if adds and not is_accepted else None
+            # What a later tool has added since was in the thing too.
+            is_other = later is not None and later.write.seq > last.write.seq
+            saw[key] = Saw(last.write.seq, None if is_other else writers.version(key, last))
+    return replace(result, success=replace(success, saw=saw))

@@ -7,7 +7,8 @@ content says nothing, and the tool is compared with what the maker left. Pure: r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,20 +16,13 @@ from msgspec.structs import replace
 from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.keys import (
     FILES,
-    WHOLE,
     Key,
-    acting_key,
-    database_of,
     file_key,
-    is_acting,
-    is_all_tables,
     is_file_key,
     is_rows,
     is_table_key,
     is_table_list,
     path_of,
-    rows_key,
-    table_name,
     whole_table,
 )
 from discover_orch.staleness.tool_result import (
@@ -44,9 +38,9 @@ from discover_orch.staleness.tool_result import (
     Write,
     differences,
     paths_in,
-    used_files,
 )
-from discover_orch.staleness.writers import GONE, TimeOf, Writer, Writers
+from discover_orch.staleness.tool_uses import ToolUses
+from discover_orch.staleness.writers import GONE, Writer, Writers
 
 #: What the keys of things begin with that tools make.
 _PASSING = (*FILES, "table:")
@@ -91,202 +85,110 @@ MarkOf = Callable[[Key], str]
 VersionOf = Callable[[Key], str]
 
 
-def with_rows(
-    success: Success, column: str, value: str, written: Collection[Key], writers: Writers
-) -> Success:
-    """The success of an item that reads only the rows with this value in the column, with these in place of each table
-    of which such rows are known: the item has `written` them, or another tool did, and still makes them."""
+class Present(Protocol):
+    """What the rule asks about the present. `foreign_write` is when another program wrote to the database last, and
+    `looked` when its tables were last looked for."""
 
-    def rows_of(key: Key) -> Key:
-        rows = rows_key(key, column, value)
-        is_known = rows in written or any(
-            row.key == rows and row.place != GONE and row.write.is_made and not row.is_left_over
-            for row in writers.of(rows)
-        )
-        return rows if is_known else key
+    def mark(self, key: Key) -> str: ...
 
-    tables = tuple(rows_of(key) for key in success.tables)
-    rows = dict.fromkeys(table_name(key) for key in (*tables, *written) if is_rows(key))
-    return replace(success, tables=tables, flow=replace(success.flow, rows=tuple(rows)))
+    def version(self, key: Key) -> str: ...
 
+    @property
+    def foreign_write(self) -> float: ...
 
-def without_lost_writes(
-    result: ToolResult, place: int, writers: Writers, written: Collection[Key]
-) -> ToolResult:
-    """The result of a success that has written `written`. What it did not write this time, and another tool has
-    written by now, is no longer its own. Unclear use of a database stays: others have written some of its tables."""
-
-    def is_own(key: Key) -> bool:
-        last = writers.last(key)
-        is_last = last is not None and last.place == writers.place_of(key, result.module, place)
-        return key in written or is_all_tables(key) or is_last
-
-    return replace(result, writes={key: one for key, one in result.writes.items() if is_own(key)})
-
-
-def with_saw(
-    result: ToolResult,
-    place: int,
-    writers: Writers,
-    *,
-    is_repeatable: bool = False,
-    is_accepted: bool = False,
-    edited: Collection[Key] = (),
-) -> ToolResult:
-    """The result with what its success saw: who had left each thing that it used, and what. `writers` are as they were
-    when the tool began, and so are the files that were `edited` by hand. Of a tool that may run on its own result, and
-    of one that is marked as fresh, what it or a later tool has made of a thing does not count."""
-    success = result.success
-    if success is None:
-        return result
-    saw = {key: Saw() for key in success.tables}
-    judge = Judge(result, place, writers, lambda _: ABSENT)
-    has_item = bool(item_text(result.module))
-    for key in judge.find_used():
-        if is_table_list(key) and key not in saw:
-            continue
-        edit = writers.find_edit(key)
-        may_hide_edit = key in result.writes and not is_accepted and writers.may_be_edited(key)
-        if edit is not None or key in edited or may_hide_edit:
-            saw[key] = Saw(0, edit)
-            continue
-        adds = judge.find_adds(key)
-        place = judge.place_of(key)
-        last = writers.last(key, adds=adds, own=place)
-        is_own = last is not None and last.place == place
-        is_moved = is_own or (last is not None and last.place > place)
-        is_moved |= judge.own_write(key) is not None
-        if (
-            is_table_list(key)
-            or (is_own and (is_repeatable or (has_item and is_table_key(key))))
-            or (is_accepted and last is not None and is_moved)
-        ):
-            last = writers.maker(key, place, adds)
-        if last is not None:
-            later = writers.last(key, since=place + 1) if adds and not is_accepted else None
-            # What a later tool has added since was in the thing too.
-            is_other = later is not None and later.write.seq > last.write.seq
-            saw[key] = Saw(last.write.seq, None if is_other else writers.version(key, last))
-    return replace(result, success=replace(success, saw=saw))
+    @property
+    def looked(self) -> float: ...
 
 
 class Judge:
     """Applies the rule to one tool."""
 
-    def __init__(
-        self,
-        result: ToolResult,
-        place: int,
-        writers: Writers,
-        mark_of: MarkOf,
-    ) -> None:
-        self._result, self._place, self._writers = result, place, writers
-        self._mark_of = mark_of
-        success = result.success
-        self._success = success or Success(asof=0, ended=0)
-        self._read = self._success.inputs.other
+    def __init__(self, result: ToolResult, place: int, writers: Writers, present: Present) -> None:
+        self.uses = ToolUses(result, place, writers)
+        self._result, self._writers, self._present = result, writers, present
+        self._success = self.uses.success
         self._has_item = bool(item_text(result.module))
 
-    def place_of(self, key: Key) -> int:
-        """Its place among the writers of the thing."""
-        return self._writers.place_of(key, self._result.module, self._place)
+    def find_reasons(
+        self, now: Inputs, upstream: Iterable[ToolResult], *, ignores_foreign: bool = False
+    ) -> Iterator[Reason]:
+        """The reasons of its own for which a tool that has succeeded is stale. `now` has what its inputs are now.
+        Where what another program wrote to the database is ignored, only tables that are missing count."""
+        then = self._success.inputs
+        if then.other.get("python") == now.other.get("python"):  # else trees cannot be compared
+            yield from compare_code(then.code, now.code)
+        left = {reason.key: reason for reason in self._find_left()}
+        found: set[Key] = set(left)
+        blamed: set[str] = set()
+        for key, old, new in differences(then.other, now.other):
+            reason = None if key in left else self._explain(key, old, new)
+            if reason is not None:
+                found.add(key)
+                blamed.add(reason.by)
+                yield reason
+        yield from left.values()
+        is_written = (
+            not ignores_foreign
+            and self._success.tables
+            and self._present.foreign_write > self._success.asof
+        )
+        if is_written and not self._knows_tables():
+            yield Reason("database", seq=1)
+        for reason in self.find_changed():
+            if reason.key not in found:
+                found.add(reason.key)
+                blamed.add(reason.by)
+                yield reason
+        yield from (one for one in find_unseen(self._success, upstream) if one.by not in blamed)
 
-    def own_write(self, key: Key) -> Write | None:
-        """The write of this tool, if the code of its last success writes it."""
-        write = self._result.writes.get(key)
-        return write if write is not None and write.is_made else None
-
-    def find_mover(self, key: Key) -> Writer | None:
+    def _find_mover(self, key: Key) -> Writer | None:
         """The tool itself or a later one, if it wrote this last and it still is as it was left."""
         last = self._writers.last(key)
         if last is None:
             return None
-        is_moved = last.place >= self.place_of(key) or self.own_write(key) is not None
+        is_moved = last.place >= self.uses.place_of(key) or self.uses.own_write(key) is not None
         return last if is_moved and self._is_as_left(key, last.write) else None
 
     def _is_as_left(self, key: Key, write: Write) -> bool:
         """That a table was dropped is said where it is missed."""
         if is_table_key(key):
             return self._writers.find_edit(key) is None
-        return write.mark in (UNSURE, self._mark_of(key))
+        return write.mark in (UNSURE, self._present.mark(key))
 
-    def explain(self, key: Key, then: str | None, now: str | None) -> Reason | None:
+    def _explain(self, key: Key, then: str | None, now: str | None) -> Reason | None:
         """The reason for a difference in content, unless the tool itself or a later one moved the thing on."""
         if key.startswith(("stat:", "link:")):
-            file = self.explain(file_key(path_of(key)), then, now)
+            file = self._explain(file_key(path_of(key)), then, now)
             return file and replace(file, key=key)
         last = self._writers.last(key)
         if last is None:
             return Reason(key, then=then, now=now)
-        if then != UNSURE and self.find_mover(key) is not None:
+        if then != UNSURE and self._find_mover(key) is not None:
             return None
         is_accepted = last.accepted > self._success.asof > last.write.seq  # an edit, since then
         if self._is_as_left(key, last.write) and not is_accepted:
             return Reason(key, last.module, last.write.seq, then, now)
         return Reason(key, then=then, now=now)
 
-    def find_used(self, *, with_tried: bool = False) -> dict[Key, None]:
-        """The files and tables that it read, looked for, listed or wrote, as far as tools write them. `with_tried`: at
-        a failed attempt since its last success too."""
-        writers = self._writers
-        inputs = [self._success.inputs, *([self._result.tried] if with_tried else ())]
-        found = {key: None for one in inputs for key in used_files(one) if key in writers}
-        for one in inputs:
-            for key in one.other:
-                if key.startswith("folder:"):
-                    found.update(dict.fromkeys(writers.in_folder(key[7:])))
-        tried = self._result.tried_tables if with_tried else ()
-        tried = tuple(key for key in tried if not (is_all_tables(key) or is_table_list(key)))
-        for key in (*self._success.tables, *self._success.saw, *tried):
-            is_each = is_all_tables(key) and self._reads_all(key)
-            tables = writers.in_database(key) if is_each else []
-            found.update(dict.fromkeys(tables or [key]))
-        writes = self._result.writes.items()
-        # Who makes one trigger does not depend on the others of its table.
-        own = (key for key, write in writes if not (write.is_unread or is_acting(key)))
-        found.update(dict.fromkeys(own))
-        found.update(dict.fromkeys(one for one in find_acting(self._result) if one in writers))
-        return found
-
-    def _is_by_rows(self, key: Key) -> bool:
-        """Whether it is judged by the rows of its item that it has written, not by the whole table. Of rows that
-        somebody has written since who does not say which, the content is not known."""
-        write, is_read = self._result.writes.get(key), key in self._success.tables
-        is_in_rows = write is not None and write.is_in_rows and not is_read
-        return is_in_rows and self._writers.knows_rows(key, self._result.writes)
-
-    def find_adds(self, key: Key) -> Write | None:
-        """The write of a key that the tool only writes."""
-        write = self._result.writes.get(key)
-        is_read = key in self._read or key in self._success.tables or self._reads_all(key)
-        return None if is_read else write
-
-    def _reads_all(self, key: Key) -> bool:
-        """Whether it may have read each table of the database of this table, and what it wrote there is known."""
-        if not is_table_key(key):
-            return False
-        whole = database_of(key) + WHOLE
-        return whole in self._success.tables and whole not in self._result.writes
-
-    def knows_tables(self) -> bool:
+    def _knows_tables(self) -> bool:
         """Whether the content of each table that it read is known, whoever has written to the database."""
         last = (self._writers.last(key) for key in self._success.tables)
         return all(one and self._writers.version(one.key, one) is not None for one in last)
 
     def find_changed(self) -> Iterator[Reason]:
         """What it would see otherwise today, though the content as it is now does not show it, or is not known."""
-        for key in self.find_used():
+        for key in self.uses.find_used():
             if key in self._result.writes and is_table_list(key) and key not in self._success.saw:
                 continue
-            if self._is_by_rows(key):
+            if self.uses.is_by_rows(key):
                 continue
             reason = self._judge_seen(key)
             if reason is not None:
                 yield reason
 
     def _judge_seen(self, key: Key) -> Reason | None:
-        writers, place, adds = self._writers, self.place_of(key), self.find_adds(key)
-        own = self.own_write(key)
+        writers, place, adds = self._writers, self.uses.place_of(key), self.uses.find_adds(key)
+        own = self.uses.own_write(key)
         last = writers.last(key, adds=adds)
         if last is None:
             return None
@@ -315,7 +217,7 @@ class Judge:
                 None if is_same else Reason(key, last.module, then=last.write.version, how="edited")
             )
         # In the list of tables those that the tool itself or a later one makes do not count.
-        if is_table_list(key) or edit is not None or self.find_mover(key) is not None:
+        if is_table_list(key) or edit is not None or self._find_mover(key) is not None:
             maker = writers.maker(key, place, adds)
             if maker and maker.write.seq < self._success.asof and maker.write.only_creates:
                 maker = writers.maker(key, place, adds, fills=True)  # it would not make it anew
@@ -333,8 +235,8 @@ class Judge:
 
     def _is_version(self, key: Key, maker: Writer, saw: Saw) -> bool:
         """Whether the maker left what the tool saw."""
-        then = self._read.get(key, saw.version)
-        is_only_listed = key not in self._read and self.own_write(key) is None
+        then = self.uses.read.get(key, saw.version)
+        is_only_listed = key not in self.uses.read and self.uses.own_write(key) is None
         if is_only_listed and (listed := self._find_listed(key)) is not None:
             return (maker.write.mark == ABSENT) == (listed == ABSENT)
         version = self._writers.version(key, maker)
@@ -343,46 +245,50 @@ class Judge:
     def _find_listed(self, key: Key) -> str | None:
         """Whether the file was in a folder that the tool listed, as a version; None where it listed none."""
         path = path_of(key)
-        listed = self._read.get(f"folder:{path.rpartition('/')[0] or '.'}")
-        listed = self._read.get(f"there:{path}") if listed is None else listed
+        listed = self.uses.read.get(f"folder:{path.rpartition('/')[0] or '.'}")
+        listed = self.uses.read.get(f"there:{path}") if listed is None else listed
         if listed is None:
             return None
         return EXISTS if path in paths_in(listed) else ABSENT
 
-    def find_left(self, version_of: VersionOf, looked: TimeOf) -> Iterator[Reason]:
+    def _find_left(self) -> Iterator[Reason]:
         """What its success wrote and is missing, or was edited by hand, and what it took away and is there again. What
         a later tool removed, made or changed is neither. A table is looked for only where another program has written
-        since, at `looked`."""
+        since."""
         asof = self._success.asof
         for key, write in self._result.writes.items():
             if not (write.is_checked or write.only_adds) or write.mark == UNSURE:
                 continue
             is_table = is_table_key(key)
-            if is_table and not self._is_by_rows(key) and self._writers.find_edit(key) is not None:
+            if (
+                is_table
+                and not self.uses.is_by_rows(key)
+                and self._writers.find_edit(key) is not None
+            ):
                 last = self._writers.last(key)
                 if (
                     last is not None
-                    and last.place == self.place_of(key)
+                    and last.place == self.uses.place_of(key)
                     and not self._writers.is_log(key)
                 ):
                     yield Reason(key, last.module, then=last.write.version, how="edited")
                 continue
-            if is_rows(key) or (is_table and max(write.seq, asof) >= looked()):
+            if is_rows(key) or (is_table and max(write.seq, asof) >= self._present.looked):
                 continue  # of rows: whether the table is there counts
-            now = self._mark_of(key)
+            now = self._present.mark(key)
             if now == write.mark:
                 continue
             last = self._writers.last(key)
             if write.mark == ABSENT:
-                if last is not None and last.place == self.place_of(key) and not is_table:
+                if last is not None and last.place == self.uses.place_of(key) and not is_table:
                     yield Reason(key, then=ABSENT, now=EXISTS)
                 continue
             if now == ABSENT:
                 if write.is_checked and (last is None or last.write.mark != ABSENT):
                     yield Reason(key, then=EXISTS, now=ABSENT)
                 continue
-            last = find_edited(key, self._writers, now, version_of)
-            if last is not None and last.place == self.place_of(key):
+            last = find_edited(key, self._writers, now, self._present.version)
+            if last is not None and last.place == self.uses.place_of(key):
                 yield Reason(key, then=write.version, now=now, how="edited")
 
     def find_rebuilt(self, *, is_repeatable: bool) -> dict[str, Key]:
@@ -390,13 +296,13 @@ class Judge:
         since. What this one changed does not count if it is repeatable. Of a tool without a success it is not known
         what it uses, so it may use all that several tools write."""
         found: dict[str, Key] = {}
-        is_unknown, used = self._result.success is None, self.find_used(with_tried=True)
+        is_unknown, used = self._result.success is None, self.uses.find_used(with_tried=True)
         for key in {**used, **dict.fromkeys(self._writers.of_several if is_unknown else ())}:
-            place = self.place_of(key)
+            place = self.uses.place_of(key)
             last = self._writers.last(key, since=place)
-            if is_table_list(key) or last is None or self._is_by_rows(key):
+            if is_table_list(key) or last is None or self.uses.is_by_rows(key):
                 continue
-            adds = self.find_adds(key) or (last.write if is_unknown else None)
+            adds = self.uses.find_adds(key) or (last.write if is_unknown else None)
             maker = self._writers.maker(key, place, adds, fills=True)
             if maker is None or maker.stands_for(last.write.seq):
                 continue
@@ -405,7 +311,7 @@ class Judge:
             # Its own result is what it left, not what an edit has made of that.
             is_own = (
                 (is_repeatable or (is_table_key(key) and self._has_item))
-                and last.place == self.place_of(key)
+                and last.place == self.uses.place_of(key)
                 and self._is_as_left(key, last.write)
             )
             saw = self._success.saw.get(key, Saw())
@@ -426,11 +332,6 @@ def writers_of(maker: Writer, writers: Writers) -> Iterator[str]:
         for row in writers.of(maker.key)
         if row.place != GONE and row.write.is_made and tool_of(row.module) == tool
     )
-
-
-def find_acting(result: ToolResult) -> Iterator[Key]:
-    """What decides what happens to the rows that the tool writes to tables."""
-    return (acting_key(key) for key in result.writes if is_table_key(key))
 
 
 def find_edited(key: Key, writers: Writers, now: str, version_of: VersionOf) -> Writer | None:
@@ -483,7 +384,7 @@ def _may_come_first(one: Write, other: Write) -> bool:
 
 
 def find_unlike(
-    earlier: Iterable[ToolResult], writers: Writers, mark_of: MarkOf, version_of: VersionOf
+    earlier: Iterable[ToolResult], writers: Writers, present: Present
 ) -> dict[str, Key]:
     """Those of these tools with a file that is not as its last writer left it. They must run again before a later tool
     that was cut off in its first attempt, so that it is unknown what it has written."""
@@ -491,9 +392,9 @@ def find_unlike(
     for result in earlier:
         for key in result.writes:
             last = writers.last(key)
-            if not is_file_key(key) or last is None or last.write.mark == mark_of(key):
+            if not is_file_key(key) or last is None or last.write.mark == present.mark(key):
                 continue
-            if last.write.version is None or last.write.version != version_of(key):
+            if last.write.version is None or last.write.version != present.version(key):
                 found[result.module] = key
                 break
     return found
@@ -510,41 +411,3 @@ def compare_code(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Re
     # What changed first: that it imports something else follows from that.
     for path in sorted(different, key=lambda one: (one not in then or one not in now, one)):
         yield Reason(f"code:{path}", then=then.get(path), now=now.get(path))
-
-
-def compare(
-    judge: Judge,
-    success: Success,
-    now: Inputs,
-    upstream: Iterable[ToolResult],
-    version_of: VersionOf,
-    foreign_write: TimeOf,
-    looked: TimeOf,
-    *,
-    ignores_foreign: bool,
-) -> Iterator[Reason]:
-    """The reasons of its own for which a tool that has succeeded is stale. `now` has what its inputs are now.
-    `foreign_write` finds when another program wrote to a database; where that is ignored, only tables that are missing
-    count."""
-    then = success.inputs
-    if then.other.get("python") == now.other.get("python"):  # else trees cannot be compared
-        yield from compare_code(then.code, now.code)
-    left = {reason.key: reason for reason in judge.find_left(version_of, looked)}
-    found: set[Key] = set(left)
-    blamed: set[str] = set()
-    for key, old, new in differences(then.other, now.other):
-        reason = None if key in left else judge.explain(key, old, new)
-        if reason is not None:
-            found.add(key)
-            blamed.add(reason.by)
-            yield reason
-    yield from left.values()
-    is_written = not ignores_foreign and success.tables and foreign_write() > success.asof
-    if is_written and not judge.knows_tables():
-        yield Reason("database", seq=1)
-    for reason in judge.find_changed():
-        if reason.key not in found:
-            found.add(reason.key)
-            blamed.add(reason.by)
-            yield reason
-    yield from (one for one in find_unseen(success, upstream) if one.by not in blamed)

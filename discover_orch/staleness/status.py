@@ -46,12 +46,11 @@ from discover_orch.staleness.reason_sentences import (
 from discover_orch.staleness.rule import (
     Judge,
     Reason,
-    compare,
-    find_acting,
     find_passed_on,
     find_unlike,
 )
 from discover_orch.staleness.tool_result import ABSENT, REMOVED, SETTLED, ToolResult, keys_of
+from discover_orch.staleness.tool_uses import find_acting
 from discover_orch.staleness.writers import GONE, Writers
 
 #: Ends of a last run after which it is unknown what the tool has written.
@@ -200,7 +199,7 @@ class Status:
         """What the tool is known to use or write."""
         success = self._results[module].success
         inputs = success.inputs.other if success else {}
-        used = self._judge_of(module).find_used(with_tried=True)
+        used = self._judge_of(module).uses.find_used(with_tried=True)
         return {*used, *inputs, *find_acting(self._results[module])}
 
     def shows_writes(self, module: str) -> bool:
@@ -259,14 +258,9 @@ class Status:
             return
         if tool.is_in_order:
             yield from find_passed_on(result, self._find_previous(module))
-        yield from compare(
-            self._judge_of(module),
-            success,
+        yield from self._judge_of(module).find_reasons(
             present.inputs(tool, self._code, self._params_of(tool), result),
             self._upstream(module, success.asof),
-            present.versions.version,
-            lambda: present.database.foreign_write,
-            lambda: present.database.looked,
             ignores_foreign=present.project.external_writes == "ignore",
         )
 
@@ -277,7 +271,7 @@ class Status:
 
     def _judge_of(self, module: str) -> Judge:
         result, place = self._results[module], self._place[module]
-        return Judge(result, place, self._writers, self._present.mark)
+        return Judge(result, place, self._writers, self._present)
 
     def _sentence(self, module: str, reason: Reason, *, has_new_code: bool = False) -> str:
         return reason_sentence(
@@ -359,10 +353,7 @@ class Status:
         found, result = self._rebuilt(module), self._results[module]
         if result.success is None and result.last.status in CUT_OFF:
             earlier = islice(self._results.values(), self._place[module])
-            present = self._present
-            return found | find_unlike(
-                earlier, self._writers, present.mark, present.versions.version
-            )
+            return found | find_unlike(earlier, self._writers, self._present)
         return found
 
     def _find_rebuilt(self, module: str) -> dict[str, Key]:

@@ -21,14 +21,18 @@ from discover_orch.model.dataflow import Dataflow
 from discover_orch.model.keys import Key, table_name
 from discover_orch.staleness.adoption import Record, adopt
 from discover_orch.staleness.left_over import find_left_behind, find_left_over
-from discover_orch.staleness.result_updates import add_failure, add_success, cut_off, is_same_code
-from discover_orch.staleness.rule import (
-    Judge,
-    compare,
-    find_edited,
-    find_unlike,
+from discover_orch.staleness.result_updates import (
+    add_failure,
+    add_success,
+    cut_off,
+    is_same_code,
     with_saw,
     without_lost_writes,
+)
+from discover_orch.staleness.rule import (
+    Judge,
+    find_edited,
+    find_unlike,
 )
 from discover_orch.staleness.status import is_whole
 from discover_orch.staleness.tool_result import (
@@ -153,6 +157,8 @@ DATABASE = "1 db"
 
 
 class World:
+    foreign_write = looked = 0.0  # no other program writes to the database
+
     def __init__(self, seed: int, parts: Parts) -> None:
         self.random, self.parts = random.Random(seed), parts
         self.data = Data()
@@ -274,7 +280,7 @@ class World:
                 inputs[key] = before.get(key, ABSENT)
         if flow.lists:
             inputs[FOLDER] = self.listing(data)
-        marks = {key: self.mark(key, data) for key in flow.written}
+        marks = {key: self.mark_in(key, data) for key in flow.written}
         return flow, inputs, marks
 
     def _short(self, text: str) -> str:
@@ -286,7 +292,7 @@ class World:
         return join_paths(key[5:] for key in data.values if key in FILES)
 
     @staticmethod
-    def mark(key: Key, data: Data) -> str:
+    def mark_in(key: Key, data: Data) -> str:
         if key.startswith("table:"):
             return EXISTS if key in data.values else ABSENT
         return data.states.get(key, ABSENT)
@@ -322,9 +328,7 @@ class World:
 
     def find_edited(self, writers: Writers) -> set[Key]:
         """The files that are not as tools left them."""
-        return {
-            key for key in FILES if find_edited(key, writers, self._mark_now(key), self.version)
-        }
+        return {key for key in FILES if find_edited(key, writers, self.mark(key), self.version)}
 
     def upstream(self, place: int) -> Iterator[tuple[str, bool]]:
         """The tools before it, and whether that is declared and nothing else says so."""
@@ -348,7 +352,7 @@ class World:
 
     def judge(self, place: int, writers: Writers) -> Judge:
         result = self.results[self.tools[place].name]
-        return Judge(result, place, writers, self._mark_now)
+        return Judge(result, place, writers, self)
 
     def stale(self) -> dict[str, str]:
         """The stale tools, with why."""
@@ -365,20 +369,12 @@ class World:
                     code={"x": str(tool.code)},
                     other={key: self.version(key) for key in result.success.inputs.other},
                 )
-                own = compare(
-                    self.judge(place, writers),
-                    result.success,
-                    now,
-                    [self.results[name] for name, _ in self.upstream(place)],
-                    self.version,
-                    lambda: 0,
-                    lambda: 0,
-                    ignores_foreign=False,
-                )
+                upstream = [self.results[name] for name, _ in self.upstream(place)]
+                own = self.judge(place, writers).find_reasons(now, upstream)
                 reasons += [str(one) for one in own if one.how != self.parts.without or not one.how]
             reasons += map(str, behind.get(tool.name, ()))
             if self.parts.without != "left over":
-                read = find_left_over(result, writers, self._mark_now, lambda _: True)
+                read = find_left_over(result, writers, self.mark, lambda _: True)
                 self.has_left_over |= bool(named := [*map(str, read)])
                 reasons += named
             if reasons:
@@ -405,14 +401,14 @@ class World:
                 again = judge.find_rebuilt(is_repeatable=tool.is_repeatable)
                 if self.results[tool.name].success is None and self.ends[tool.name] == "killed":
                     earlier = [self.results[one.name] for one in self.tools[:place]]
-                    again |= find_unlike(earlier, writers, self._mark_now, self.version)
+                    again |= find_unlike(earlier, writers, self)
                 for name, key in again.items():
                     found.setdefault(name, f"{key} is no longer as it left it")
             pending = len(found) > before
         return found
 
-    def _mark_now(self, key: Key) -> str:
-        return self.mark(key, self.data)
+    def mark(self, key: Key) -> str:
+        return self.mark_in(key, self.data)
 
     def version(self, key: Key) -> str:
         if key == "database":
@@ -496,7 +492,7 @@ class World:
             inputs=used,
             tables=tables,
             is_whole=self.sees_all(tool),
-            marks={key: self.mark(key, self.data) for key in inputs},
+            marks={key: self.mark(key) for key in inputs},
             flow=Dataflow(tables_missed=tuple(missed)),
         )
         now = add_success(
