@@ -38,7 +38,7 @@ from discover_orch.scaffold.old_calls import CONNECTIONS
 from discover_orch.scaffold.old_options import compare_options
 from discover_orch.scaffold.old_orchestrator import Finder, Orchestrator
 from discover_orch.scaffold.step_lists import Step
-from discover_orch.source.command_line import find_command_line
+from discover_orch.source.command_line import find_command_line, find_lost_by_guard
 from discover_orch.source.facts import BrokenTool, ModuleFacts
 from discover_orch.source.read_module import read_module
 
@@ -214,10 +214,12 @@ class Adopter:
         self, step: Step, wanted: str, data: bytes, facts: ModuleFacts
     ) -> str | None:
         """The function that becomes `run`, "" where it has this name already; None where there is none."""
-        if facts.run is not None and wanted in ("", "run"):
-            return ""
         tree = ast.parse(data)
-        name = wanted or "main"
+        name = wanted or ("main" if facts.run is None else "run")
+        if step.text.endswith(".py") and not self._keeps_all(step, tree, name):
+            return None
+        if facts.run is not None and name == "run":
+            return ""
         aliases = (one for one in tree.body if isinstance(one, ast.Assign))
         if any(ast.unparse(one) == f"run = {name}" for one in aliases):
             return ""  # it was adopted before
@@ -247,6 +249,14 @@ class Adopter:
             self._refuse(Location(path=facts.path, line=line), message, hint)
             return None
         return name
+
+    def _keeps_all(self, step: Step, tree: ast.Module, name: str) -> bool:
+        """Whether the script does nothing beside its function that a tool would not do."""
+        path = Finder(self._root, self.old.path).find(step.text)[1]
+        line, what, hint = find_lost_by_guard(tree, name)
+        if line:
+            self._refuse(Location(path=path, line=line), what, hint)
+        return not line
 
     def _find_lists(self) -> Iterator[tuple[str, FoundList]]:
         """The tools of each list that were found. Without lists, all are one, `full`."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from discover_orch.model.errors import Location, Problem
 from discover_orch.scaffold.old_decisions import Known, find_decisions
 from discover_orch.scaffold.step_lists import find_changed
+from discover_orch.source.command_line import is_guard
 
 #: Names by which `run()` may take the connection.
 CONNECTIONS = frozenset({"conn", "connection", "con", "db", "database", "cnx"})
@@ -82,7 +83,7 @@ class CallReader:
         """One for each line of the file that orch cannot carry over. `orders` are the names in each list."""
         seen: set[str] = set()
         for statement in self._tree.body:
-            yield from self._visit([statement], seen, self._stays and not _is_guard(statement))
+            yield from self._visit([statement], seen, self._stays and not is_guard(statement))
         known = Known(
             names=self._names,
             steps=self._steps,
@@ -98,7 +99,7 @@ class CallReader:
 
     def find_work_of_import(self) -> int:
         """The line at the top level that would run the steps in an import; 0 where there is none."""
-        waiting = [one for one in reversed(self._tree.body) if not _is_guard(one)]
+        waiting = [one for one in reversed(self._tree.body) if not is_guard(one)]
         while waiting:
             statement = waiting.pop()
             if isinstance(statement, _Function | ast.ClassDef):
@@ -135,7 +136,7 @@ class CallReader:
                     )
                 if doing == "time.sleep()":
                     hint = 'leave it out; ORCH = {"retries": 2} in a module tries its step again, after a pause'
-                message = f"{doing} is no part of a step, so orch would not run it"
+                message = f"{doing} is not part of a step, so orch would not run it"
                 yield self._problem(statement, message, hint)
             for call in calls:
                 name = _callee(call.func, self._imported)
@@ -381,11 +382,6 @@ def _fixed_words(call: ast.Call, steps: _Names) -> Iterator[str]:
         for word in words:
             if word.rstrip("0123456789.") not in ("python", "bash", "sh", "-m", "-u"):
                 yield word
-
-
-def _is_guard(statement: ast.stmt) -> bool:
-    """`if __name__ == "__main__":`, which an import does not enter."""
-    return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
 
 
 def _names(node: ast.AST) -> _Names:

@@ -1,4 +1,5 @@
-"""Where a function reads the command line itself, and the signature whose parameters would be the same options."""
+"""What a script does beside its function: where it reads the command line itself, and the signature whose parameters
+would be the same options; and what stands under its `if __name__ == "__main__":`."""
 
 from __future__ import annotations
 
@@ -37,6 +38,52 @@ def find_command_line(tree: ast.Module, name: str) -> tuple[int, str]:
                     seen.add(called)
                     waiting.append(called)
     return 0, ""
+
+
+def find_lost_by_guard(tree: ast.Module, name: str) -> tuple[int, str, str]:
+    """What a script does under `if __name__ == "__main__":` that is more than to call its function, and that a tool
+    would not do: the line, what it is, and what to do about it. A line of 0 where there is nothing."""
+    guards = (one for one in tree.body if is_guard(one))
+    for guard in guards:
+        for statement in getattr(guard, "body", ()):
+            match statement:
+                case (
+                    ast.Expr(value=ast.Call(func=ast.Name(id=called)) as call)
+                    | ast.Expr(value=ast.Call(args=[ast.Call(func=ast.Name(id=called)) as call]))
+                    | ast.Raise(exc=ast.Call(args=[ast.Call(func=ast.Name(id=called)) as call]))
+                ) if called == name:
+                    pass
+                case _:
+                    shown = ast.unparse(statement).splitlines()[0]
+                    what = f"{shown} is not part of {name}(), so orch would not run it"
+                    return statement.lineno, what, f"move it into {name}()"
+            if call.args or call.keywords:
+                what = f"the script calls {ast.unparse(call)}, and orch would call {name}()"
+                return statement.lineno, what, "make these the defaults of its parameters"
+            is_exit_code = not (isinstance(statement, ast.Expr) and statement.value is call)
+            if is_exit_code and _returns_value(tree, name):
+                what = f"what {name}() returns is the exit code of the script, which orch ignores"
+                hint = (
+                    f"raise an error in {name}() where it returns an exit code, and call it alone"
+                )
+                return statement.lineno, what, hint
+    return 0, "", ""
+
+
+def is_guard(statement: ast.stmt) -> bool:
+    """Whether this is `if __name__ == "__main__":`, which an import does not enter."""
+    return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
+
+
+def _returns_value(tree: ast.Module, name: str) -> bool:
+    functions = (one for one in tree.body if isinstance(one, _Function) and one.name == name)
+    return any(
+        isinstance(node, ast.Return)
+        and node.value is not None
+        and ast.unparse(node.value) != "None"
+        for function in functions
+        for node in ast.walk(function)
+    )
 
 
 def find_options(tree: ast.Module) -> Iterator[ParsedOption]:

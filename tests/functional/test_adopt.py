@@ -488,7 +488,7 @@ def test_a_file_that_is_no_orchestrator_is_refused(project: Project, orch: Orch)
         ("for s in STEPS: os.system(f'python {s} -v')", "old.py:9: -v is passed to each step"),
         (
             "shutil.rmtree('out')\nfor s in STEPS: s()",
-            "old.py:9: shutil.rmtree() is no part of a step",
+            "old.py:9: shutil.rmtree() is not part of a step",
         ),
         (
             "for s in STEPS:\n    s()\n    time.sleep(1)",
@@ -588,7 +588,7 @@ LOOPS = {
     "names = list(JOBS)\nrandom.shuffle(names)\nfor n in names: JOBS[n](conn)": "`names` decides",
     "names = []\nfor n in SKIP: names.append(n)\nfor n in names: JOBS[n](conn)": "`names` decides",
     "for n in JOBS: JOBS[n](conn, n)": "n is passed to each step",
-    "conn.execute('DELETE FROM t')\nfor n in JOBS: JOBS[n](conn)": "conn.execute() is no part of a step",
+    "conn.execute('DELETE FROM t')\nfor n in JOBS: JOBS[n](conn)": "conn.execute() is not part of a step",
 }
 
 
@@ -613,6 +613,31 @@ def test_what_decides_which_steps_run_is_refused_unless_orch_does_the_same(
     root = project({"old.py": text, "etl/a.py": TOOL, "etl/b.py": TOOL})
     answer = orch("adopt", "old.py", "--write")
     said = LOOPS[body]
+    assert answer.code == (4 if said else 0), answer.text
+    assert said in answer.err, answer.err
+    assert (root / "pyproject.toml").exists() == (not said)
+
+
+MAIN = 'if __name__ == "__main__":\n    '
+#: What follows `def main(n=1)` in a script, and what is said.
+SCRIPTS = {
+    f"{MAIN}main()": "",
+    f"    print(n)\n{MAIN}sys.exit(main())": "",
+    f"{MAIN}main(5)": "01_load.py:5: the script calls main(5), and orch would call main()",
+    f"{MAIN}main()\n    open('done.txt', 'w')": "open('done.txt', 'w') is not part of main()",
+    f"    return 3\n{MAIN}sys.exit(main())": "what main() returns is the exit code of the script",
+    f"    return 3\n{MAIN}raise SystemExit(main())": "01_load.py:6: what main() returns is the exit",
+}
+
+
+@pytest.mark.parametrize("end", SCRIPTS)
+def test_what_a_script_does_beside_main_is_refused(end: str, project: Project, orch: Orch) -> None:
+    steps = "import subprocess, sys\nSTEPS = ['01_load.py']\n"
+    loop = "for s in STEPS:\n    subprocess.run([sys.executable, s], check=True)\n"
+    script = f"import sys\ndef main(n=1):\n    open('a.txt', 'w').write(str(n))\n{end}\n"
+    root = project({"run_all.py": steps + loop, "01_load.py": script})
+    answer = orch("adopt", "run_all.py", "--write")
+    said = SCRIPTS[end]
     assert answer.code == (4 if said else 0), answer.text
     assert said in answer.err, answer.err
     assert (root / "pyproject.toml").exists() == (not said)
