@@ -170,7 +170,7 @@ def _files_of_withdrawn(
     known: Mapping[str, tuple[Item, ...]],
     observed: Mapping[str, Dataflow],
 ) -> frozenset[str]:
-    """The files that only items made that are no more."""
+    """The files that only items made that are gone."""
     keys = {key_of(module, item) for module, items in known.items() for item in items}
     gone: set[str] = set()
     made: set[str] = set()
@@ -224,9 +224,11 @@ def _read_files(
     params: Mapping[str, Param],
     others: Sequence[Item],
 ) -> Found:
-    """One item for the values of each file, and these `others`. `paths` say whether the file is only expected."""
+    """One item for the values of each file, and these `others`. `paths` say whether the file is only expected. Of
+    texts that are one value, as `2026-01-09` and `20260109` of a date, only the one counts that the value is shown as,
+    or else the first: `run()` could not tell which file is meant."""
     shape = matching(pattern.pattern)
-    found: dict[str, tuple[list[object], Item]] = {}
+    read: list[tuple[list[object], Item, str]] = []
     wrong: list[tuple[str, str]] = []
 
     def add(values: Mapping[str, str], path: str, *, is_expected: bool) -> None:
@@ -237,7 +239,7 @@ def _read_files(
         except (ConvertError, KeyError) as error:
             wrong.append((path, str(error)))
         else:
-            found.setdefault(item.text, (keys, item))
+            read.append((keys, item, path))
 
     for path, is_expected in paths.items():
         match = shape.fullmatch(path)
@@ -245,6 +247,16 @@ def _read_files(
             add(_values_of(pattern, match), path, is_expected=is_expected)
     for item in others:
         add(item.values, item.text, is_expected=item.is_expected)
+    found: dict[str, tuple[list[object], Item]] = {}
+    sources: dict[tuple[str, ...], tuple[str, str]] = {}
+    for keys, item, path in sorted(
+        read, key=lambda one: [*map(str, one[0])] != [*one[1].values.values()]
+    ):
+        text, other = sources.setdefault(tuple(map(repr, keys)), (item.text, path))
+        if text == item.text:
+            found.setdefault(text, (keys, item))
+        else:
+            wrong.append((path, f"it has the same {' and '.join(item.values)} as {other}"))
     problems = []
     if wrong:
         problems.append(_passed_over(tool, wrong))
@@ -262,7 +274,7 @@ def _passed_over(tool: Tool, wrong: Sequence[tuple[str, str]]) -> Problem:
     (path, why), *others = wrong
     files = "file" if len(others) == 1 else "files"
     more = f" (and {len(others):,} more {files} like it)" if others else ""
-    message = f"{path} is no item of {tool.name}: {why}{more}"
+    message = f"{path} is not an item of {tool.name}: {why}{more}"
     return _warning(
         tool, "no-item", message, "rename the file, or change the type of the parameter"
     )

@@ -40,7 +40,7 @@ class EachError(ValueError):
 
 
 class Period(Struct, frozen=True):
-    """A day, week, month or hour. `begin` and `end` are UTC without a time zone; `end` is the begin of the next."""
+    """A day, week, month or hour. `begin` and `end` are UTC without a time zone; `end` is the `begin` of the next."""
 
     unit: str
     begin: datetime

@@ -8,6 +8,7 @@ their order is declared. Pure.
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -149,7 +150,7 @@ def build_left_over_warning(registry: Registry, things: Sequence[LeftOver]) -> P
     )
     delete, keep = (
         rebuild if item_text(module) else "orch deletes no tables, so drop it",
-        f"orch accept {name if tool or not readers else readers[0]}",
+        f"orch accept {shlex.quote(name if tool or not readers else readers[0])}",
     )
     if any(is_file_key(one.key) or is_rows(one.key) for one in things):
         delete = "orch clean shows what can be deleted"

@@ -8,6 +8,7 @@ no keys itself.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
@@ -225,7 +226,7 @@ def _edited_problem(path: str, maker: str) -> Problem:
     return Problem(
         code="edited",
         message=f"{path} was edited after {maker} made it; this alone starts no run",
-        hint=f"{maker} will overwrite it when it next runs; orch accept {maker} keeps the edit",
+        hint=f"{maker} will overwrite it when it next runs; orch accept {shlex.quote(maker)} keeps the edit",
         severity="warning",
     )
 
