@@ -198,9 +198,9 @@ class Judge:
             since = max(own.seq, self._success.asof)
             if earlier and earlier.write.seq > since:
                 return Reason(earlier.key, earlier.module, earlier.write.seq, how="overwritten")
-            other = writers.find_anew(key, self._result.module, since)
+            other = writers.find_anew(key, self._result.module, place, since)
             if other is None and is_rows(key):
-                other = writers.find_anew(whole_table(key), self._result.module, since)
+                other = writers.find_anew(whole_table(key), self._result.module, place, since)
             if other is not None:
                 return Reason(
                     key, other.module, max(other.write.anew, other.write.edited), how="overwritten"
@@ -297,16 +297,19 @@ class Judge:
         what it uses, so it may use all that several tools write."""
         found: dict[str, Key] = {}
         is_unknown, used = self._result.success is None, self.uses.find_used(with_tried=True)
-        for key in {**used, **dict.fromkeys(self._writers.of_several if is_unknown else ())}:
+        others = self._writers.of_several if is_unknown else self._find_dropped(used)
+        for key in {**used, **dict.fromkeys(others)}:
             place = self.uses.place_of(key)
             last = self._writers.last(key, since=place)
             if is_table_list(key) or last is None or self.uses.is_by_rows(key):
                 continue
             adds = self.uses.find_adds(key) or (last.write if is_unknown else None)
-            maker = self._writers.maker(key, place, adds, fills=True)
+            # Of what is gone, those make it anew too that only create it or add to it.
+            is_gone = last.write.mark == ABSENT
+            maker = self._writers.maker(key, place, None if is_gone else adds, fills=not is_gone)
             if maker is None or maker.stands_for(last.write.seq):
                 continue
-            if maker.write.seq > last.write.seq and not maker.write.only_adds:
+            if maker.write.seq > last.write.seq and (is_gone or not maker.write.only_adds):
                 continue  # it has made the thing anew since
             # Its own result is what it left, not what an edit has made of that.
             is_own = (
@@ -319,6 +322,15 @@ class Judge:
                 for module in writers_of(maker, self._writers):
                     found.setdefault(module, maker.key)
         return found
+
+    def _find_dropped(self, used: Iterable[Key]) -> Iterator[Key]:
+        """The tables that a later tool has dropped, where the tool reads the list of tables."""
+        for one in filter(is_table_list, used):
+            place = self.uses.place_of(one)
+            for key in self._writers.in_database(one):
+                last = self._writers.last(key, since=place)
+                if last is not None and last.write.mark == ABSENT:
+                    yield key
 
 
 def writers_of(maker: Writer, writers: Writers) -> Iterator[str]:
