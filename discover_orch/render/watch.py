@@ -38,7 +38,7 @@ KEYS_HINT = "Enter runs again, h + Enter shows all keys"
 KEYS = (
     ("Enter", "run the last tools again"),
     ("a", "run all tools"),
-    ("f", "run the failed tools, and all tools downstream"),
+    ("f", "run the failed tools, and what is stale because of them"),
     ("c", "cancel the run"),
     ("s", "switch the scope: affected, stage, tool"),
     ("p", "pause or resume"),
@@ -90,6 +90,8 @@ def _waiting(event: WatchWaiting, style: Style, keys: str) -> str:
     if not event.failing:
         return watching
     failing = f"{len(event.failing):,} failing: {names_text(event.failing, MOST)}"
+    if event.blocked:
+        failing += f"; blocked: {names_text(fold_items([*event.blocked]), MOST)}"
     return f"{style.paint(failing, 'error')}\n{watching}"
 
 

@@ -342,7 +342,8 @@ class LiveStatus(Status):
         now = self._present.inputs(tool, self._code, self._params_of(tool), result)
         tried = self._present.find_versions(result.tried)
         loaded = self._with_versions(result.tried.code, dict.fromkeys(result.tried.code, ABSENT))
-        return Inputs(code={**loaded, **now.code}, other={**tried, **now.other})
+        # The later attempt counts, as in `_note_attempt`: it may have had other variables.
+        return Inputs(code={**loaded, **now.code}, other={**now.other, **tried})
 
     def _with_versions(self, then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
         """The files of the code as they are `now`, each by what of it counted `then`."""

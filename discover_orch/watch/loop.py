@@ -364,13 +364,15 @@ class WatchLoop:
 
     def _waiting(self) -> WatchWaiting:
         watched, self._outbox.is_all_fixed = self.watched, False
+        display = watched.registry.display
         return WatchWaiting(
             tools=len({*map(tool_of, watched.targets)}),
             files=len(watched.files),
             mode=self._watcher.mode,
             scope=self._schedule.scope,
             is_paused=self._schedule.is_paused,
-            failing=tuple(map(watched.registry.display, watched.failing)),
+            failing=tuple(map(display, watched.failing)),
+            blocked={display(one): display(by) for one, by in self._schedule.blocked().items()},
         )
 
 

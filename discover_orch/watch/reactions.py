@@ -175,8 +175,7 @@ class Reactions:
             case "a":
                 return self._run(key, watched.targets, "all tools")
             case "f":
-                downstream = watched.registry.downstream(watched.failing)
-                tools = [module for module in watched.targets if module in downstream]
+                tools = watched.status.spread(watched.failing)
                 return self._run(key, tools, "the failed tools")
             case "c" if schedule.is_running:
                 schedule.restarts = False

@@ -25,7 +25,8 @@ Action = Literal["run", "none", "restart", "after", "hold", "wait"]
 class WatchWaiting(Struct, frozen=True, kw_only=True, tag_field="event", tag="watching"):
     """The watch waits for changes: from now on every save is noticed. `files` are watched, for `tools` tools.
 
-    `failing` are the names of the tools that failed when they last ran.
+    `failing` are the names of the tools that failed when they last ran; `blocked` names the tools that would run, each
+    with the one of these that they wait for.
     """
 
     tools: int
@@ -34,6 +35,7 @@ class WatchWaiting(Struct, frozen=True, kw_only=True, tag_field="event", tag="wa
     scope: Scope
     is_paused: bool = field(default=False, name="paused")
     failing: tuple[str, ...] = ()
+    blocked: Mapping[str, str] = field(default_factory=dict)
 
 
 class ChangesFound(Struct, frozen=True, kw_only=True, tag_field="event", tag="changed"):

@@ -76,6 +76,8 @@ class Play:
             elif step.kind == "drop":
                 self._drop(step.name)
             self._write(self.root)
+            if step.name in self.state.deleted:
+                self._remove_logs(step.name)
 
     def _write(self, root: Path) -> None:
         """Write the user's files, if they differ."""
@@ -93,6 +95,14 @@ class Play:
         for name in (*self.history.world.inputs(), *tools):
             if name not in files:
                 (root / name).unlink(missing_ok=True)
+
+    def _remove_logs(self, deleted: str) -> None:
+        """What a deleted tool has left keeps those stale that list its folder, until the user removes it."""
+        tools = self.history.world.tools
+        logs = {op.name: tool.name for tool in tools for op in tool.ops if op.kind == "log"}
+        for name, last in logs.items():
+            if last == deleted:
+                (self.root / name).unlink(missing_ok=True)
 
     def _drop(self, table: str) -> None:
         if (self.root / "data.db").exists():

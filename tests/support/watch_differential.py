@@ -154,7 +154,8 @@ class WatchPlay(Play):
     def _is_blocked(self) -> bool:
         """Whether a tool that has failed, and of which it is not known what it writes, keeps the sentinel from running."""
         changed = self._watch.all_events("changed")[self._changes :]
-        return any("sentinel" in one["blocked"] for one in changed)
+        waits = self._watch.all_events("watching")[-1:] if changed else []
+        return any("sentinel" in one["blocked"] for one in (*changed, *waits))
 
     def _press(self, key: str) -> None:
         self._watch.press(key)
