@@ -137,8 +137,8 @@ def adopt_command(
     """Convert an orchestrator written by hand: a FILE with a dict or list of modules, paths or
     functions at its top level. NAME says which one, if there are several.
 
-    Shows the changes as a diff. The exit code is 4 if something cannot be converted; then nothing
-    is written.
+    Shows the changes as a diff. After an error nothing is written. The exit code is 4 after an
+    error or a warning.
     """
     if write and check:
         raise OrchUsage("--write cannot be combined with --check", "use one of them")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from discover_orch.model.errors import Location, Problem
@@ -33,7 +34,15 @@ _METHODS = frozenset(
 _NOT_HARMLESS = frozenset({"logging.basicConfig", "logging.config.dictConfig", "time.sleep"})
 #: Methods of a connection that are work of their own.
 _CHANGES_DATA = (".execute", ".executemany", ".executescript", ".sql", ".query", ".run")
+#: In a command: that it runs a script, which is a step in all likelihood.
+_PYTHON = re.compile(r"python|sys\.executable|\.py\b")
 _KEYWORDS = frozenset({"check", "capture_output", "text", "shell", "stdout", "stderr", "run_name"})
+#: What to write for what a process is given.
+_HINTS = {
+    "cwd": "tools run in the folder of orch.toml: let the modules open their files from there",
+    "env": "set it in the modules, or with env_file in the settings",
+    "timeout": 'ORCH = {"timeout": 60} in a module limits its time, in seconds',
+}
 _Names = set[str]
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -68,12 +77,11 @@ class CallReader:
         #: All options in one object.
         self._namespaces = _spread(bound, (), _is_namespace)
         self._harmless = _spread(bound, _HARMLESS, _is_call_of)
-        self._results = {
-            name
-            for targets, value in bound
-            if isinstance(value, ast.Call) and _is_step(value, self._steps)
-            for name in targets
-        }
+        #: What functions of steps gave back, and what their processes did.
+        self._results, self._processes = set[str](), set[str]()
+        for targets, value in bound:
+            if isinstance(value, ast.Call) and _is_step(value, self._steps):
+                (self._processes if _starts_process(value) else self._results).update(targets)
         self._empty = _find_empty(tree, self._functions)
         self.has_calls = False
         #: Options of the command line, and the parameters that the steps get them as; "" by position.
@@ -88,11 +96,13 @@ class CallReader:
             names=self._names,
             steps=self._steps,
             carried=self._carried,
+            processes=self._processes,
             results=self._results,
             bound=self._bound,
             changed=find_changed(self._tree),
             orders=orders,
             is_step=lambda call: _is_step(call, self._steps),
+            is_function=lambda call: _is_step(call, self._steps) and not _starts_process(call),
         )
         for node, message, hint in find_decisions(self._tree, known):
             yield self._problem(node, message, hint)
@@ -107,6 +117,7 @@ class CallReader:
             for node in _own_nodes(statement):
                 if isinstance(node, ast.Call) and (
                     _is_step(node, self._steps)
+                    or (_starts_process(node) and _PYTHON.search(ast.unparse(node)))
                     or (
                         isinstance(statement, ast.Expr | ast.Raise)
                         and _root(node.func) in {*self._functions, *self._of_project}
@@ -130,6 +141,13 @@ class CallReader:
                 hint = (
                     "move it into a module that the tools import, or into a resource of orchconf.py"
                 )
+                if (
+                    isinstance(statement, ast.Assign)
+                    and _root(statement.targets[0]) in self._carried
+                ):
+                    hint = "let each run() that takes it do this, or make it the default of its parameter"
+                    if _root(statement.targets[0]) in CONNECTIONS:
+                        hint = "put it into get_connection() at the top level, which orch will still use"
                 if "connect" in doing or "create_engine" in doing:
                     hint = (
                         "put it into get_connection() at the top level, which orch will still use"
@@ -151,9 +169,9 @@ class CallReader:
     def _find_work(self, statement: ast.stmt, calls: list[ast.Call]) -> str:
         """What the statement does that the tools may rest on; "" for nothing."""
         match statement:
-            case ast.Assign(targets=[ast.Subscript() | ast.Attribute() as target]) if (
-                _root(target) in self._imported
-            ):
+            case ast.Assign(targets=[ast.Subscript() | ast.Attribute() as target]) if _root(
+                target
+            ) in {*self._imported, *self._carried}:
                 return f"{ast.unparse(target)} = ..."
             case ast.Expr() | ast.With() | ast.Assign():
                 for call in calls:
@@ -177,13 +195,13 @@ class CallReader:
 
     def _find_arguments(self, call: ast.Call) -> Iterator[Problem]:
         called = ast.unparse(call.func)
-        if called.startswith(_STARTERS):
+        if _starts_process(call):
             for word in _fixed_words(call, self._steps | self._empty):
                 hint = "make it the default of a parameter of run()"
                 yield self._problem(call, f"{word} is passed to each step", hint)
             for keyword in call.keywords:
                 if keyword.arg and keyword.arg not in _KEYWORDS:
-                    hint = "set it in the module, or with env_file in the settings"
+                    hint = _HINTS.get(keyword.arg, "do this in the modules themselves")
                     yield self._problem(call, f"{called}() sets {keyword.arg} for its steps", hint)
             return
         for name, node in [
@@ -218,7 +236,7 @@ class CallReader:
                     call, f"{shown} is passed on in memory, from one step to the next", hint
                 )
             else:
-                hint = "make it in run(), or in a resource of orchconf.py"
+                hint = "compute it in run(), or in a resource of orchconf.py"
                 yield self._problem(call, f"{shown} is passed to each step", hint)
 
     def _problem(self, node: ast.stmt | ast.expr, message: str, hint: str) -> Problem:
@@ -276,11 +294,15 @@ def _names_step(node: ast.expr, steps: _Names) -> bool:
 def _is_step(call: ast.Call, steps: _Names) -> bool:
     """Whether the call runs a step: of `step`, `STEPS[name]` or `import_module(name).run`, or of a process."""
     func = call.func
-    if ast.unparse(func).startswith(_STARTERS):
+    if _starts_process(call):
         return any(_names(one) & steps for one in call.args)
     if isinstance(func, ast.Attribute) and func.attr in _METHODS | {"import_module"}:
         return False
     return bool(_callee_names(func) & steps)
+
+
+def _starts_process(call: ast.Call) -> bool:
+    return ast.unparse(call.func).startswith(_STARTERS)
 
 
 def _callee_names(func: ast.expr) -> _Names:
@@ -375,7 +397,9 @@ def _fixed_words(call: ast.Call, steps: _Names) -> Iterator[str]:
                 words = [word for word in text.split() if "\0" not in word]
                 if not _names(part) & steps:
                     words = [ast.unparse(part)]
-            case _ if _names(part) & steps or ast.unparse(part) == "sys.executable":
+            case _ if _names(part) & steps or ast.unparse(part).lstrip("*").startswith(
+                ("sys.executable", "sys.argv")
+            ):
                 continue
             case _:
                 words = [ast.unparse(part)]

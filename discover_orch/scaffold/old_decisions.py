@@ -14,7 +14,9 @@ from msgspec import Struct
 _WHOLE = frozenset({"dict", "enumerate", "iter", "list", "track", "tqdm", "tuple", "zip"})
 _WHOLE_METHODS = frozenset({"copy", "get", "items", "keys", "track", "tqdm", "values"})
 _Names = Collection[str]
-_AS_LISTED = "orch runs all steps of a list in its order: write the lists so, and leave this out"
+_AS_LISTED = (
+    "orch runs all steps of a list in its order: write the lists in that order, and leave this out"
+)
 _AGAIN = 'orch runs a step once in a run; ORCH = {"retries": 2} in its module tries it again where it fails'
 #: A node that decides, what it decides, and what to do.
 Decision = tuple[ast.stmt | ast.expr, str, str]
@@ -22,18 +24,21 @@ Decision = tuple[ast.stmt | ast.expr, str, str]
 
 class Known(Struct, frozen=True, kw_only=True):
     """What names of the file stand for: the lists `names` themselves, all that `steps` are, what comes from the
-    command line (`carried`), and what steps gave back (`results`). `bound` has what each name is bound to, anywhere.
-    `changed` are names whose lists something changes in place. `orders` are the keys and names of the lists, as they
-    are written. `is_step` finds a call of a step."""
+    command line (`carried`), how `processes` of steps ended, and what functions of steps gave back (`results`).
+    `bound` has what each name is bound to, anywhere. `changed` are names whose lists something changes in place.
+    `orders` are the keys and names of the lists, as they are written. `is_step` finds a call of a step, `is_function`
+    one in this process."""
 
     names: _Names
     steps: _Names
     carried: _Names
+    processes: _Names
     results: _Names
     bound: Sequence[tuple[set[str], ast.expr]]
     changed: _Names
     orders: Sequence[Sequence[str]]
     is_step: Callable[[ast.Call], bool]
+    is_function: Callable[[ast.Call], bool]
 
 
 def find_decisions(tree: ast.Module, known: Known) -> Iterator[Decision]:
@@ -52,6 +57,14 @@ def find_decisions(tree: ast.Module, known: Known) -> Iterator[Decision]:
                 yield from _find_skips(node.body, known)
             case ast.While() if _runs(node, known):
                 yield node, f"`while {ast.unparse(node.test)}` runs the steps again", _AGAIN
+            case ast.If() if _is_by_result(node.test, known):
+                if _leaves(node) or any(_runs(one, known) for one in (*node.body, *node.orelse)):
+                    message = f"`if {ast.unparse(node.test)}` decides by what a step returns, which orch ignores"
+                    yield (
+                        node,
+                        message,
+                        "let the step raise an error where the next ones must not run",
+                    )
             case ast.If() if _runs(node, known):
                 if not _is_open(node.test, known) and not _runs_always(node, known):
                     message = f"`if {ast.unparse(node.test)}` decides whether a step runs"
@@ -79,6 +92,21 @@ def _runs_always(node: ast.If, known: Known) -> bool:
     return bool(node.orelse) and find(node.body) == find(node.orelse) != set()
 
 
+def _is_by_result(test: ast.expr, known: Known) -> bool:
+    calls = (one for one in ast.walk(test) if isinstance(one, ast.Call))
+    return bool(_names(test) & {*known.results}) or any(map(known.is_function, calls))
+
+
+def _leaves(node: ast.If) -> bool:
+    """Whether the condition ends something: a loop, a function or the program."""
+    return any(
+        isinstance(one, ast.Continue | ast.Break | ast.Return | ast.Raise)
+        or (isinstance(one, ast.Call) and ast.unparse(one.func) in ("sys.exit", "exit", "quit"))
+        for statement in (*node.body, *node.orelse)
+        for one in ast.walk(statement)
+    )
+
+
 def _runs(node: ast.AST, known: Known) -> bool:
     return any(isinstance(one, ast.Call) and known.is_step(one) for one in ast.walk(node))
 
@@ -88,6 +116,8 @@ def _find_skips(body: Sequence[ast.stmt], known: Known) -> Iterator[Decision]:
     for statement in body:
         if not isinstance(statement, ast.If) or _runs(statement, known):
             continue
+        if _is_by_result(statement.test, known):
+            continue  # said of the condition itself
         leaves = any(isinstance(one, ast.Continue | ast.Break) for one in ast.walk(statement))
         if leaves and not _is_open(statement.test, known):
             message = f"`if {ast.unparse(statement.test)}` decides whether a step runs"
@@ -98,7 +128,7 @@ def _is_open(test: ast.expr, known: Known) -> bool:
     """Whether the condition is the command line's, that a step has failed, that there is a step of this name, or that
     the file is run."""
     said = _names(test)
-    if said & {*known.carried, *known.results, "__name__"} or _reads_argv(test):
+    if said & {*known.carried, *known.processes, "__name__"} or _reads_argv(test):
         return True
     if isinstance(test, ast.UnaryOp):
         return _is_open(test.operand, known)

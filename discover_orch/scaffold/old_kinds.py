@@ -33,19 +33,38 @@ def build_refusal(path: str, data: bytes, tree: ast.Module | None) -> Problem:
 
 def _find_handed_on(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """The lines that pass on what a function has returned: `rows = extract()`, then `load(rows)`."""
+    steps = _find_functions(tree)
     returned = {
         name.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if isinstance(node, ast.Assign) and _is_call_of(node.value, steps)
         for target in node.targets
         for name in ast.walk(target)
         if isinstance(name, ast.Name)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if isinstance(node, ast.Call) and _is_call_of(node, steps):
             for value in node.args:
-                if isinstance(value, ast.Name) and value.id in returned and node.func.id != "print":
+                if isinstance(value, ast.Name) and value.id in returned:
                     yield node.lineno, value.id
+
+
+def _is_call_of(node: ast.expr, functions: set[str]) -> bool:
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions
+    )
+
+
+def _find_functions(tree: ast.Module) -> set[str]:
+    """Those that the file defines at its top level or imports by name, which may be steps."""
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    imported = {
+        one.asname or one.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for one in node.names
+    }
+    return (functions | imported) - {"main", "get_connection"}
 
 
 def _describe_text(path: str, data: bytes) -> tuple[str, str]:
@@ -86,17 +105,11 @@ def _describe(tree: ast.Module) -> tuple[str, str]:
             chosen += [ast.unparse(node.pattern).strip("'\"")]
     if len(chosen) > 1:
         return f"a choice of {_count('step', chosen)}", "`if` and `elif` on an argument"
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    functions |= {
-        one.asname or one.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for one in node.names
-    }
+    functions = _find_functions(tree)
     called = [
         node.func.id
         for node in calls
-        if isinstance(node.func, ast.Name) and node.func.id in functions - {"main"}
+        if isinstance(node.func, ast.Name) and node.func.id in functions
     ]
     if len({*called}) > 1:
         return f"a script that calls {_count('function', called)}", "Functions in a row"

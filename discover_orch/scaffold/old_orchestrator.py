@@ -23,6 +23,7 @@ from discover_orch.model.conventions import SQL_SUFFIX
 from discover_orch.model.errors import DiscoveryError, Location, Problem, ProjectError
 from discover_orch.scaffold.file_changes import read_file
 from discover_orch.scaffold.old_calls import CallReader
+from discover_orch.scaffold.old_connections import find_lost_arguments
 from discover_orch.scaffold.old_kinds import build_refusal
 from discover_orch.scaffold.step_lists import (
     Step,
@@ -111,12 +112,13 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
     reader = StepReader(tree, path, Finder(root, path).find)
     values = dict(top_assignments(tree))
     wanted = name or _choose(reader, path, values, data, tree, asks=asks)
+    folder, defined_in = _find_connection(tree, path, Finder(root, path))
     calls = CallReader(
         tree,
         path,
         {wanted, "STAGES"},
         imported=reader.imported,
-        stays=conf.connection_line is not None,
+        stays=conf.connection_line is not None and defined_in == path,
     )
     if asks:
         if line := calls.find_work_of_import():
@@ -132,26 +134,28 @@ def read_orchestrator(root: str, path: str, name: str = "", *, asks: bool = Fals
         message = f"there is no {wanted}, or it is empty"
         raise _error(path, None, message, _EXAMPLE)
     orders = [[step.name for step in steps], [name for name, _, _ in lists]]
-    refusals = tuple(sorted(calls.find_refusals(orders), key=lambda one: one.line or 0))
-    folder, defined_in = _find_connection(tree, path, Finder(root, path))
-    definition = tree if defined_in == path else ast.parse(read_file(root, defined_in) or b"")
-    decorators = [
-        ast.unparse(decorator)
-        for one in definition.body
+    options = tuple(find_options(tree))
+    defining = tree if defined_in == path else ast.parse(read_file(root, defined_in) or b"")
+    opening = [
+        one
+        for one in defining.body
         if isinstance(one, ast.FunctionDef) and one.name == "get_connection"
-        for decorator in one.decorator_list
     ]
+    refusals = [*calls.find_refusals(orders)]
+    for one in opening:
+        refusals += find_lost_arguments(tree, path, one, defined_in, options)
+    decorators = [ast.unparse(each) for one in opening for each in one.decorator_list]
     return Orchestrator(
         path=path,
         name=wanted,
         steps=steps,
         lists=lists,
-        refusals=refusals,
+        refusals=tuple(sorted(refusals, key=lambda one: one.line or 0)),
         connection=conf.connection_line,
         connection_from=(defined_in, folder),
         is_context=any("contextmanager" in one for one in decorators),
         calls_steps=calls.has_calls,
-        options=tuple(find_options(tree)),
+        options=options,
         passed=calls.passed,
         imports_steps=_imports_steps(tree, reader),
     )

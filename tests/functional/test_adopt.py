@@ -526,6 +526,7 @@ def test_only_the_connection_and_options_are_carried_over(
         "a.run()",
         "etl.a.run()",
         "for step in STEPS: step()",
+        "subprocess.run([sys.executable, 'etl/a.py'])",
         "if len(sys.argv) > 1:\n    main()",
         "try:\n    main()\nfinally:\n    print('end')",
     ],
@@ -534,7 +535,7 @@ def test_a_file_whose_import_would_run_the_steps_is_not_imported(
     line: str, project: Project, orch: Orch
 ) -> None:
     text = (
-        "import sys\nimport etl.a\nfrom etl import a\nfrom etl.b import run as load\nSTEPS = [*(a.run, load)]\n"
+        "import subprocess, sys\nimport etl.a\nfrom etl import a\nfrom etl.b import run as load\nSTEPS = [*(a.run, load)]\n"
         f"def main(): open('ran.txt', 'w')\n{line}\n"
     )
     tool = "def run(conn=None): open('ran.txt', 'w')\n"
@@ -562,7 +563,9 @@ LOOPS = {
     "for n in ['a', 'b']: JOBS[n](conn)": "",
     "for n in JOBS:\n    if args.only and n != args.only: continue\n    JOBS[n](conn)": "",
     "for n in args.jobs:\n    if n not in JOBS: sys.exit(n)\n    JOBS[n](conn)": "",
-    "for n in JOBS:\n    code = JOBS[n](conn)\n    if code: break": "",
+    "for n in JOBS:\n    code = JOBS[n](conn)\n    if code: break": "`if code` decides by what a step returns, which orch ignores",
+    "for n in JOBS:\n    if not JOBS[n](conn): sys.exit(1)": "decides by what a step returns",
+    "for n in JOBS:\n    if JOBS[n](conn): print(n)": "",
     "if args.job: JOBS[args.job](conn)\nelse:\n    for job in JOBS.values(): job(conn)": "",
     "for n in sys.argv[1:] or JOBS: JOBS[n](conn)": "",
     "for n in ORDER: JOBS[n](conn)": "`ORDER` decides which steps run, and in which order",
@@ -578,6 +581,7 @@ LOOPS = {
     "for n in JOBS:\n    if n not in SKIP: JOBS[n](conn)": "`if n not in SKIP` decides",
     "if time.localtime().tm_wday == 0:\n    for n in JOBS: JOBS[n](conn)": "decides whether a step runs",
     "while True:\n    for n in JOBS: JOBS[n](conn)": "`while True` runs the steps again",
+    "for n in JOBS: JOBS[n](conn); conn.row_factory = None": "conn.row_factory = ... is not part of a step",
     "for n in JOBS: JOBS[n](conn, args)": "args has all options in one object",
     "for n in JOBS: JOBS[n](conn, **OPTS.get(n, {}))": "name each option of the command line here, as in run(conn, since",
     "for i in range(len(JOBS)): list(JOBS.values())[i](conn)": "",
@@ -616,6 +620,46 @@ def test_what_decides_which_steps_run_is_refused_unless_orch_does_the_same(
     assert answer.code == (4 if said else 0), answer.text
     assert said in answer.err, answer.err
     assert (root / "pyproject.toml").exists() == (not said)
+
+
+#: How the file opens its connection, and what is said.
+CONNECTIONS = {
+    "def get_connection(db='x.db')": ("get_connection(args.db)", ""),
+    "def get_connection(*, db='x.db')": ("get_connection(db=args.db or 'x.db')", ""),
+    "def get_connection(db)": (
+        "get_connection(args.db)",
+        "old.py:4: get_connection() needs db, and",
+    ),
+    "def get_connection(db='y.db')": (
+        "get_connection(args.db)",
+        "old.py:11: get_connection() gets 'x.db'",
+    ),
+    "def get_connection(db='y.db', n=1)": (
+        "get_connection(n=2)",
+        "old.py:11: get_connection() gets 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("opening", CONNECTIONS)
+def test_a_connection_that_needs_arguments_is_refused(
+    opening: str, project: Project, orch: Orch
+) -> None:
+    call, said = CONNECTIONS[opening]
+    text = (
+        "import argparse, sqlite3\nfrom etl import a\nJOBS = {'a': a.run}\n"
+        f"{opening}:\n    return sqlite3.connect('shop.db')\n\n"
+        "if __name__ == '__main__':\n"
+        "    parser = argparse.ArgumentParser()\n"
+        "    parser.add_argument('--db', default='x.db')\n"
+        "    args = parser.parse_args()\n"
+        f"    conn = {call}\n"
+        "    for job in JOBS.values(): job(conn)\n"
+    )
+    project({"old.py": text, "etl/a.py": TOOL})
+    answer = orch("adopt", "old.py", "--write")
+    assert answer.code == (4 if said else 0), answer.text
+    assert said in answer.err, answer.err
 
 
 MAIN = 'if __name__ == "__main__":\n    '
