@@ -173,7 +173,7 @@ def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None
     for name, text in missing:
         takers = [step for step in steps if name in step.item.values]
         flag = f"--{name.replace('_', '-')}"
-        if ".." in text or GLOB_CHARACTERS & set(text):
+        if ".." in text or GLOB_CHARACTERS & set(text) or _is_longer(text, takers[0], name):
             message = f"{_tools(takers)} has no item in {flag} {text}"
             hint = describe_items(_values(takers, name), "")
             problems.append(Problem(code="empty", message=message, hint=hint))
@@ -184,6 +184,12 @@ def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None
     if any(one.code == "no-item" for one in problems):
         raise UsageError(*problems)
     raise EmptyError(*problems)
+
+
+def _is_longer(text: str, step: Tool, name: str) -> bool:
+    """Whether it is a month where the items are days, for example, so that it asks for all days of the month."""
+    asked, own = read_period(text), read_period(step.item.values[name])
+    return asked is not None and own is not None and asked.unit != own.unit
 
 
 def _tools(steps: Sequence[Tool]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -20,7 +20,7 @@ from discover_orch.execution.run_events import (
 )
 from discover_orch.model.checks import checks_text
 from discover_orch.model.errors import Failure
-from discover_orch.model.items import tool_of
+from discover_orch.model.items import item_text, tool_of
 from discover_orch.model.tool_events import (
     RunFinished,
     RunNote,
@@ -139,6 +139,7 @@ class RunRenderer:
         self._kept: dict[str, KeptOutput] = {}  # what tools printed, to be shown when they end
         self._read_plan(plan)
         self._ends: dict[str, list[ToolFinished]] = {}  # of the items of each tool
+        self._failed_as: dict[tuple[str, str], str] = {}  # by tool and error, the first item
         self.progress = RunProgress(plan, style)
 
     def _read_plan(self, plan: Plan) -> None:
@@ -346,7 +347,11 @@ class RunRenderer:
         if (error := event.error) is not None:
             is_check = error.kind == "check"
             error = replace(error, traceback=self._checks(event)) if is_check else error
-            yield self._failure(name, error)
+            same = (tool_of(event.module), error.traceback or error.message)
+            first = self._failed_as.setdefault(same, event.module)
+            is_again = bool(item_text(event.module)) and first != event.module
+            again = "" if self._shown.quiet else f"      failed as {self._names[first]} did\n"
+            yield again if is_again else self._failure(name, error)
 
     def _checks(self, event: ToolFinished) -> str:
         """What is known of its checks that did not pass."""
@@ -379,7 +384,7 @@ class RunRenderer:
 
     def _summary(self, report: Report) -> str:
         style = self._style
-        lines = [self._failed_line(one) for one in report.failures]
+        lines = [*self._failed_lines(report.failures)]
         lines += self._blocked_lines(report)
         withdrawn = ("not_run",) if report.status == "passed" else ()
         is_over = ("passed", "fresh", *withdrawn)
@@ -417,6 +422,22 @@ class RunRenderer:
             line = f"  blocked by {name}: {names_text(step_names(steps), MOST_BLOCKED)}{why}"
             lines.append(wrap(line, self._style, "    "))
         return lines
+
+    def _failed_lines(self, failures: Iterable[ToolFinished]) -> Iterator[str]:
+        """One for each; of the items of a tool that failed in the same way one for the first, and how many more."""
+        alike: dict[tuple[str, ...], list[ToolFinished]] = {}
+        for one in failures:
+            error = one.error
+            said = (
+                (str(error.path), str(error.line), failure_reason(error)) if error else ("", "", "")
+            )
+            own = tool_of(one.module) if item_text(one.module) else one.module
+            alike.setdefault((own, one.status, *said), []).append(one)
+        for first, *others in alike.values():
+            yield self._failed_line(first)
+            if others:
+                name = self._names[first.module].partition(" ")[0]
+                yield f"  and {count(len(others), 'more item')} of {name} in the same way"
 
     def _failed_line(self, one: ToolFinished) -> str:
         """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it. In
