@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 MOST_OBJECTS = 20_000
 MOST_BYTES = 10_000_000  # of a buffer
 _VALUES: frozenset[type] = frozenset((int, float, complex, str, bytes, bool, type(None)))
+#: They say more as text: 0 and "" have the same hash, and so have -1 and -2.
+_NUMBERS: frozenset[type] = frozenset((int, float, complex))
 _CLOSED: frozenset[type] = frozenset((
     ModuleType, CodeType, BuiltinFunctionType, GetSetDescriptorType, functools._lru_cache_wrapper, range, slice,
 ))  # fmt: skip
@@ -132,7 +134,7 @@ class KeptState:
             one = waiting.pop()
             kind = type(one)
             if kind in _VALUES:
-                state = hash((state, one))
+                state = hash((state, kind, repr(one) if kind in _NUMBERS else one))
                 continue
             state = hash((state, id(one)))
             if kind in _CLOSED or id(one) in seen:

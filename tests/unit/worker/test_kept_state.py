@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from discover_orch.worker.kept_state import KeptState
@@ -130,6 +130,10 @@ VALUES = st.recursive(
 
 
 @given(VALUES, VALUES)
+@example(0, "")
+@example(-1, -2)
+@example(1, True)
+@example(0, 2**61 - 1)
 def test_any_value_in_the_place_of_another_is_seen(before: Any, after: Any) -> None:
     project = ProjectCode("/", ())
     project.modules[NAME] = "a.py"
