@@ -173,7 +173,7 @@ def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None
     for name, text in missing:
         takers = [step for step in steps if name in step.item.values]
         flag = f"--{name.replace('_', '-')}"
-        if ".." in text or GLOB_CHARACTERS & set(text) or _is_longer(text, takers[0], name):
+        if ".." in text or GLOB_CHARACTERS & set(text) or _is_longer(text, _values(takers, name)):
             message = f"{_tools(takers)} has no item in {flag} {text}"
             hint = describe_items(_values(takers, name), "")
             problems.append(Problem(code="empty", message=message, hint=hint))
@@ -186,10 +186,11 @@ def _refuse(missing: Collection[tuple[str, str]], steps: Sequence[Tool]) -> None
     raise EmptyError(*problems)
 
 
-def _is_longer(text: str, step: Tool, name: str) -> bool:
+def _is_longer(text: str, values: Sequence[str]) -> bool:
     """Whether it is a month where the items are days, for example, so that it asks for all days of the month."""
-    asked, own = read_period(text), read_period(step.item.values[name])
-    return asked is not None and own is not None and asked.unit != own.unit
+    asked = read_period(text)
+    units = {period.unit for one in values if (period := read_period(one)) is not None}
+    return asked is not None and bool(units) and asked.unit not in units
 
 
 def _tools(steps: Sequence[Tool]) -> str:

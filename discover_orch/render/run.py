@@ -424,7 +424,7 @@ class RunRenderer:
         return lines
 
     def _failed_lines(self, failures: Iterable[ToolFinished]) -> Iterator[str]:
-        """One for each; of the items of a tool that failed in the same way one for the first, and how many more."""
+        """A line for each failure. Where items of a tool failed in the same way: for the first, and how many more."""
         alike: dict[tuple[str, ...], list[ToolFinished]] = {}
         for one in failures:
             error = one.error
@@ -437,7 +437,7 @@ class RunRenderer:
             yield self._failed_line(first)
             if others:
                 name = self._names[first.module].partition(" ")[0]
-                yield f"  and {count(len(others), 'more item')} of {name} in the same way"
+                yield f"  and {count(len(others), 'more item')} of {name} failed in the same way"
 
     def _failed_line(self, one: ToolFinished) -> str:
         """`FAILED tool path:line  ValueError: ...`, cut to the width of the screen: the whole message is above it. In

@@ -77,7 +77,7 @@ class CallReader:
         #: All options in one object.
         self._namespaces = _spread(bound, (), _is_namespace)
         self._harmless = _spread(bound, _HARMLESS, _is_call_of)
-        #: What functions of steps gave back, and what their processes did.
+        #: Names of what functions of steps returned, and of how their processes ended.
         self._results, self._processes = set[str](), set[str]()
         for targets, value in bound:
             if isinstance(value, ast.Call) and _is_step(value, self._steps):

@@ -304,7 +304,7 @@ class Judge:
             if is_table_list(key) or last is None or self.uses.is_by_rows(key):
                 continue
             adds = self.uses.find_adds(key) or (last.write if is_unknown else None)
-            # Of what is gone, those make it anew too that only create it or add to it.
+            # A tool that only creates it or adds to it makes it anew too, once it is gone.
             is_gone = last.write.mark == ABSENT
             maker = self._writers.maker(key, place, None if is_gone else adds, fills=not is_gone)
             if maker is None or maker.stands_for(last.write.seq):

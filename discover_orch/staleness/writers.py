@@ -160,21 +160,17 @@ class Writers:
         return self._first.get(tool_of(module), place) if is_table_key(key) else place
 
     def find_anew(self, key: Key, module: str, place: int, since: Seq) -> Writer | None:
-        """Who has found the table without what this tool at this place had left: an item of the same tool that has
-        found it gone or edited since, or an earlier tool that has created it since, unless a later one dropped it."""
+        """The writer that found the table without what this tool at this place had left: an item of the same tool that
+        found it gone or edited since, or an earlier tool that has created it since."""
         tool = tool_of(module)
         for row in self._marked(key):
             if row.module != module and tool_of(row.module) == tool:
                 found = max(row.write.anew, row.write.edited)
             else:
                 found = row.write.anew if 0 <= row.place < place else 0
-            if found > since and not self._was_dropped(key, place, found):
+            if found > since:
                 return row
         return None
-
-    def _was_dropped(self, key: Key, place: int, since: Seq) -> bool:
-        last = self.last(key, since=place)
-        return last is not None and last.write.mark == ABSENT and last.write.seq > since
 
     def was_edited(self, key: Key, own: Write, since: Seq) -> bool:
         """Whether a tool has found the table edited or dropped since, so that what this write left there may be too.

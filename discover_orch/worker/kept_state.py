@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MOST_OBJECTS = 20_000
 MOST_BYTES = 10_000_000  # of a buffer
 _VALUES: frozenset[type] = frozenset((int, float, complex, str, bytes, bool, type(None)))
-#: They say more as text: 0 and "" have the same hash, and so have -1 and -2.
+#: Compared as text: 0 and "" have the same hash, and so have -1 and -2.
 _NUMBERS: frozenset[type] = frozenset((int, float, complex))
 _CLOSED: frozenset[type] = frozenset((
     ModuleType, CodeType, BuiltinFunctionType, GetSetDescriptorType, functools._lru_cache_wrapper, range, slice,
